@@ -1,0 +1,197 @@
+"""Attention and post-LN transformer layers shared by text encoder, decoder and inter-context encoder."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from contextblip.errors import ConfigurationError
+
+BERT_EPS = 1e-12
+
+
+def check_heads(width: int, heads: int, key: str) -> None:
+    """Raise ``ConfigurationError`` naming ``key`` unless ``heads`` divides ``width``."""
+    if heads < 1 or width % heads:
+        divisors = [str(n) for n in range(1, 33) if width % n == 0]
+        raise ConfigurationError(
+            f"{key} is {heads}, but must divide the width {width}: {', '.join(divisors)}"
+        )
+
+
+def split_heads(states: Tensor, heads: int) -> Tensor:
+    """Reshape ``(N, L, D)`` to ``(N, heads, L, D / heads)``."""
+    batch, length, width = states.shape
+    return states.view(batch, length, heads, width // heads).transpose(1, 2)
+
+
+def padding_mask(attention_mask: Tensor) -> Tensor:
+    """Turn a token mask ``(N, L)`` (1 = token) into SDPA's key mask ``(N, 1, 1, L)``, True = attend."""
+    return attention_mask.bool()[:, None, None, :]
+
+
+class Attention(nn.Module):
+    """Multi-head attention with BERT's residual connection and LayerNorm behind it.
+
+    Args:
+        width: Width D of the queries and of the output.
+        heads: Number of heads.
+        context_width: Width of what keys and values are made from; ``None`` means ``width``.
+        dropout: Probability on attention weights and on the output.
+    """
+
+    def __init__(
+        self, width: int, heads: int, context_width: int | None = None, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(context_width or width, width)
+        self.value = nn.Linear(context_width or width, width)
+        self.output = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width, eps=BERT_EPS)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        hidden: Tensor,
+        context: Tensor | None = None,
+        mask: Tensor | None = None,
+        *,
+        context_index: Tensor | None = None,
+        map_heads: Sequence[int] | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend from ``hidden`` to ``context``.
+
+        Args:
+            hidden: Queries, ``(N, L, D)``.
+            context: What is attended to, ``(C, S, context width)``; ``None`` is self-attention.
+            mask: True where a key may be attended to, broadcastable to ``(N, heads, L, S)``.
+            context_index: Row of ``context`` for each query sequence, ``(N,)``: keys and values are then
+                projected once per context row however many sequences share it.
+            map_heads: Heads whose mean attention map is wanted; ``()`` means all, ``None`` no map.
+
+        Returns:
+            The new states, ``(N, L, D)``, and the map ``(N, L, S)``, detached, or ``None``.
+        """
+        source = hidden if context is None else context
+        query = split_heads(self.query(hidden), self.heads)
+        key, value = split_heads(self.key(source), self.heads), split_heads(self.value(source), self.heads)
+        if context_index is not None:
+            key, value = key[context_index], value[context_index]
+        attended = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, dropout_p=self.dropout.p if self.training else 0.0
+        )
+        update = self.dropout(self.output(attended.transpose(1, 2).flatten(2)))
+        attention_map = None if map_heads is None else mean_attention(query, key, mask, map_heads)
+        return self.norm(hidden + update), attention_map
+
+
+@torch.no_grad()
+def mean_attention(query: Tensor, key: Tensor, mask: Tensor | None, heads: Sequence[int]) -> Tensor:
+    """Return attention probabilities averaged over heads, outside the autograd graph.
+
+    SDPA never forms them; recomputing the product costs one of its two matrix products and keeps nothing.
+
+    Args:
+        query: ``(N, heads, L, D / heads)``.
+        key: ``(N, heads, S, D / heads)``.
+        mask: True where a key may be attended to, or ``None``.
+        heads: Which heads to average; ``()`` means all.
+
+    Returns:
+        Probabilities, ``(N, L, S)`` float32.
+    """
+    if heads:
+        query, key = query[:, list(heads)], key[:, list(heads)]
+    with torch.autocast(query.device.type, enabled=False):
+        logits = query.float() @ key.float().transpose(-1, -2) * query.shape[-1] ** -0.5
+    if mask is not None:
+        logits = logits.masked_fill(~mask, -torch.inf)
+    mean: Tensor = logits.softmax(-1).mean(1)
+    return mean
+
+
+class FeedForward(nn.Module):
+    """BERT's feed-forward part: two linear layers, erf GELU, residual, LayerNorm.
+
+    Args:
+        width: Width D of input and output.
+        mlp_width: Hidden width.
+        dropout: Probability on the output.
+    """
+
+    def __init__(self, width: int, mlp_width: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, mlp_width)
+        self.fc2 = nn.Linear(mlp_width, width)
+        self.norm = nn.LayerNorm(width, eps=BERT_EPS)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map ``(N, L, D)`` to ``(N, L, D)``."""
+        update: Tensor = self.dropout(self.fc2(F.gelu(self.fc1(hidden))))
+        normed: Tensor = self.norm(hidden + update)
+        return normed
+
+
+class TransformerLayer(nn.Module):
+    """Post-LN layer: self-attention, optional cross-attention, feed-forward (Devlin et al., 2019).
+
+    Args:
+        width: Width D.
+        heads: Attention heads.
+        mlp_width: Hidden width of the feed-forward part.
+        context_width: Width of the cross-attended states; ``None`` builds no cross-attention.
+        dropout: Probability at every dropout of BERT.
+    """
+
+    def __init__(
+        self, width: int, heads: int, mlp_width: int, context_width: int | None = None, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.self_attention = Attention(width, heads, dropout=dropout)
+        self.cross_attention = (
+            None if context_width is None else Attention(width, heads, context_width, dropout=dropout)
+        )
+        self.mlp = FeedForward(width, mlp_width, dropout)
+
+    def forward(
+        self,
+        hidden: Tensor,
+        mask: Tensor | None = None,
+        context: Tensor | None = None,
+        context_mask: Tensor | None = None,
+        *,
+        context_index: Tensor | None = None,
+        map_heads: Sequence[int] | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run the layer; without ``context`` the cross-attention is skipped.
+
+        Args:
+            hidden: ``(N, L, D)``.
+            mask: Key mask of the self-attention, see `padding_mask`.
+            context: Cross-attended states, ``(C, S, context width)``.
+            context_mask: Key mask of the cross-attention.
+            context_index: Row of ``context`` for each sequence, ``(N,)``.
+            map_heads: Heads whose mean cross-attention map is wanted, see `Attention.forward`.
+
+        Returns:
+            New states ``(N, L, D)`` and the cross-attention map ``(N, L, S)`` or ``None``.
+        """
+        attention_map = None
+        hidden, _ = self.self_attention(hidden, mask=mask)
+        if context is not None and self.cross_attention is not None:
+            hidden, attention_map = self.cross_attention(
+                hidden, context, context_mask, context_index=context_index, map_heads=map_heads
+            )
+        return self.mlp(hidden), attention_map
+
+
+def init_bert_weights(module: nn.Module) -> None:
+    """Initialise as BERT does: N(0, 0.02), zero biases, unit LayerNorms; use with ``Module.apply``."""
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,148 @@
+"""Decoder of text-guided masked image modelling: fills in masked patches (paper, Sec. 3.3, Step 2)."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from contextblip.errors import ConfigurationError
+from contextblip.models.layers import TransformerLayer, check_heads, init_bert_weights, padding_mask
+
+DecoderText = Literal["fused", "text", "none"]
+
+
+class TextAdapter(nn.Module):
+    """Residual bottleneck on the text states before the decoder reads them: ``t + ReLU(W2 ReLU(W1 t))``.
+
+    Args:
+        width: Width D of the text states; the bottleneck has D / 2.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.down = nn.Linear(width, width // 2, bias=False)
+        self.up = nn.Linear(width // 2, width, bias=False)
+
+    def forward(self, text_embeds: Tensor) -> Tensor:
+        """Map ``(B, L, D)`` to ``(B, L, D)``."""
+        return text_embeds + F.relu(self.up(F.relu(self.down(text_embeds))))
+
+
+class MIMDecoder(nn.Module):
+    """Post-LN transformer over all patches, masked ones as mask tokens, with cross-attention to the text.
+
+    Args:
+        width: Width D of the image states.
+        text_width: Width of the text states.
+        num_patches: Patches P of an image.
+        patch_values: Numbers in a patch.
+        layers: Number of layers (4 in the paper).
+        heads: Attention heads (12 in the paper, 8 in the published code).
+        mlp_width: Hidden width of the feed-forward parts.
+        text: What the decoder attends to: ``fused`` text states (published; they have seen the masked
+            patches), ``text``-only states (cannot leak), or ``none``.
+        dropout: BERT's dropout probability.
+
+    Raises:
+        ConfigurationError: ``heads`` does not divide the width, or ``text`` is unknown.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        text_width: int,
+        num_patches: int,
+        patch_values: int,
+        layers: int = 4,
+        heads: int = 12,
+        mlp_width: int | None = None,
+        text: DecoderText = "fused",
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        check_heads(width, heads, "decoder_heads")
+        if text not in ("fused", "text", "none"):
+            raise ConfigurationError(f"decoder_text is {text!r}, but must be 'fused', 'text' or 'none'")
+        self.text = text
+        context_width = None if text == "none" else text_width
+        self.mask_token = nn.Parameter(torch.empty(width))
+        # One row more than patches: the published model has it (unused), its parameter count includes it
+        self.position_embeddings = nn.Embedding(num_patches + 1, width)
+        self.text_adapter = None if text == "none" else TextAdapter(text_width)
+        self.layers = nn.ModuleList(
+            TransformerLayer(width, heads, mlp_width or 4 * width, context_width, dropout)
+            for _ in range(layers)
+        )
+        self.head = nn.Linear(width, patch_values)
+        nn.init.normal_(self.mask_token, std=0.02)
+        self.position_embeddings.apply(init_bert_weights)
+        self.layers.apply(init_bert_weights)
+
+    def assemble(self, visible_embeds: Tensor, ids_keep: Tensor, ids_mask: Tensor) -> Tensor:
+        """Put visible states and mask tokens in spatial order.
+
+        Args:
+            visible_embeds: [CLS] and visible patches in ``ids_keep`` order, ``(B, 1 + V, D)``.
+            ids_keep: Positions of the visible patches, ``(B, V)`` int64.
+            ids_mask: Positions of the masked patches, ``(B, M)`` int64.
+
+        Returns:
+            ``(B, 1 + P, D)``; visible patches get no decoder position (published).
+        """
+        masked = self.mask_token + self.position_embeddings(ids_mask)
+        tokens = torch.cat([visible_embeds[:, 1:], masked.to(visible_embeds.dtype)], dim=1)
+        ids_restore = torch.cat([ids_keep, ids_mask], dim=1).argsort(dim=1)
+        spatial = take_patches(tokens, ids_restore)
+        return torch.cat([visible_embeds[:, :1], spatial], dim=1)
+
+    def text_states(self, text_embeds: Tensor) -> Tensor | None:
+        """Return what the cross-attention reads, ``(B, L, D)``, or ``None`` without text."""
+        if self.text_adapter is None:
+            return None
+        adapted: Tensor = self.text_adapter(text_embeds)
+        return adapted
+
+    def forward(
+        self,
+        visible_embeds: Tensor,
+        ids_keep: Tensor,
+        ids_mask: Tensor,
+        text_embeds: Tensor,
+        attention_mask: Tensor,
+    ) -> Tensor:
+        """Reconstruct the masked patches.
+
+        Args:
+            visible_embeds: [CLS] and visible patches, ``(B, 1 + V, D)``.
+            ids_keep: Positions of the visible patches, ``(B, V)`` int64.
+            ids_mask: Positions of the masked patches, ``(B, M)`` int64.
+            text_embeds: Text states, ``(B, L, D)``; unused with ``text="none"``.
+            attention_mask: 1 at tokens, 0 at padding, ``(B, L)``.
+
+        Returns:
+            Pixels in (y, x, channel) order, in ``ids_mask`` order, ``(B, M, 3p²)``.
+        """
+        hidden = self.decode_states(visible_embeds, ids_keep, ids_mask, text_embeds, attention_mask)
+        reconstruction: Tensor = self.head(take_patches(hidden[:, 1:], ids_mask))
+        return reconstruction
+
+    def decode_states(
+        self,
+        visible_embeds: Tensor,
+        ids_keep: Tensor,
+        ids_mask: Tensor,
+        text_embeds: Tensor,
+        attention_mask: Tensor,
+    ) -> Tensor:
+        """Return the last layer's states of [CLS] and all patches, ``(B, 1 + P, D)``; see `forward`."""
+        hidden = self.assemble(visible_embeds, ids_keep, ids_mask)
+        context, context_mask = self.text_states(text_embeds), padding_mask(attention_mask)
+        for layer in self.layers:
+            hidden, _ = layer(hidden, None, context, context_mask)
+        return hidden
+
+
+def take_patches(patches: Tensor, ids: Tensor) -> Tensor:
+    """Gather patches ``(B, P, C)`` at positions ``(B, M)``: ``(B, M, C)``."""
+    return patches.gather(1, ids[..., None].expand(-1, -1, patches.shape[-1]))
