@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from contextblip.tasks.matching import Negatives, negative_pairs
 from contextblip.tasks.pretraining_step import PretrainingOutput, pretraining_forward
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -114,11 +115,12 @@ def masked_image_tensors(layout: str) -> dict[str, Tensor]:
     seen = scramble(visible) if layout == "published" else visible
     depth = range(1, model.config.vision_layers + 1)
     text = inputs()["attention_mask"]
-    arguments = (out.visible_embeds, out.mask.ids_keep, out.mask.ids_mask, out.multimodal_embeds, text)
-    text_embeds = decoder.text_states(out.multimodal_embeds)
+    arguments = (out.visible_embeds, out.mask.ids_keep, out.mask.ids_mask, out.fused, text)
+    text_embeds = decoder.text_states(out.fused)
     assert text_embeds is not None
     assert out.reconstruction is not None
     assert out.target is not None
+    assert out.loss_tmim is not None
     return {
         "mim_patch_tokens": model.vision_encoder.patch_embed(seen),
         "mim_image_patches": patches,
@@ -135,7 +137,7 @@ def masked_image_tensors(layout: str) -> dict[str, Tensor]:
         "mim_recon": out.reconstruction,
         "mim_target": out.target,
         "loss_mim": out.loss_tmim,
-        "loss_total": out.loss_itm + out.loss_tmim,
+        "loss_total": out.loss,
     }
 
 
@@ -149,6 +151,12 @@ def pretraining_tensors() -> dict[str, Tensor]:
     assert out.attention is not None
     rows = torch.nn.functional.one_hot(given["mask_token_index"], given["input_ids"].shape[1])
     driving = patch_attention(out.attention, rows.expand(len(encoder_ids), -1).float())
+    ids, text_mask, image_index = negative_pairs(
+        given["input_ids"],
+        given["attention_mask"],
+        Negatives(given["neg_image_idx"], given["neg_text_idx"]),
+    )
+    negative = model.fuse(ids, text_mask, out.image_embeds, image_index=image_index)
     noisy = MaskPolicy(mask_ratio=config()["mask_rate"]).select(driving, given["mask_noise_example"])
     return {
         "vit_hidden": torch.stack(vision.intermediates),
@@ -162,10 +170,10 @@ def pretraining_tensors() -> dict[str, Tensor]:
         "weights_t2i": negative_weights(out.sim_t2i),
         "weights_i2t": negative_weights(out.sim_i2t),
         "encoder_input_ids": encoder_ids,
-        "fused_hidden_pos": out.multimodal_embeds,
+        "fused_hidden_pos": out.fused,
         "text_ids_neg": encoder_ids[given["neg_text_idx"]],
         "text_atts_neg": given["attention_mask"][given["neg_text_idx"]],
-        "vl_embeddings": out.pair_embeds,
+        "vl_embeddings": torch.cat([out.fused[:, 0], negative.multimodal_embeds[:, 0]]),
         "itm_logits": out.itm_logits,
         "itm_labels": out.itm_labels,
         "loss_itm": out.loss_itm,
@@ -260,7 +268,8 @@ def computed_gradients(group: str) -> dict[str, Tensor]:
         loss = next(tensor for name, tensor in tensors.items() if name.endswith("_loss"))
         return gradients(lambda: loss, model)
     out = pretraining_output("fixed" if group.startswith("fixedorder.") else "published")
-    losses = {"itm": out.loss_itm, "mim": out.loss_tmim, "total": out.loss_itm + out.loss_tmim}
+    assert out.loss_tmim is not None
+    losses = {"itm": out.loss_itm, "mim": out.loss_tmim, "total": out.loss}
     return gradients(lambda: losses[group.rpartition("_")[2]], pretraining_model())
 
 

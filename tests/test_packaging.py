@@ -1,0 +1,89 @@
+"""The package list is complete, and a wheel works away from the checkout."""
+
+import configparser
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DEFAULTS = "lightning_cli.yaml"
+
+
+def setup_cfg() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    return parser
+
+
+def package_folders() -> dict[str, str]:
+    """Find every folder with an ``__init__.py`` and the package it is."""
+    found = {}
+    for base in (ROOT / "src", ROOT):
+        roots = ["contextblip"] if base.name == "src" else ["data_modules", "callbacks"]
+        for name in roots:
+            for init in (base / name).rglob("__init__.py"):
+                found[".".join(init.parent.relative_to(base).parts)] = str(init.parent.relative_to(ROOT))
+    return found
+
+
+def test_every_package_is_listed_with_its_folder() -> None:
+    options = setup_cfg()["options"]
+    assert set(options["packages"].split()) == set(package_folders())
+    mapped = dict(line.split(" = ") for line in options["package_dir"].strip().splitlines())
+    expected = {name: folder for name, folder in package_folders().items() if folder.startswith("src")}
+    assert mapped == expected
+
+
+def test_every_dependency_has_a_lower_bound_and_no_upper_one() -> None:
+    requirements = [
+        line for line in setup_cfg()["options"]["install_requires"].splitlines() if line and line[0] != "#"
+    ]
+    assert len(requirements) == 15
+    assert all(">=" in line and "<" not in line for line in requirements)
+
+
+def test_the_packaged_defaults_are_the_checkouts() -> None:
+    assert (ROOT / DEFAULTS).read_bytes() == (ROOT / "src" / "contextblip" / DEFAULTS).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build a wheel of a copy of the sources and install it, without dependencies, into a folder."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    source = folder / "source"
+    tracked = ["src", "data_modules", "callbacks", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"]
+    source.mkdir()
+    subprocess.run(["cp", "-r", *(str(ROOT / name) for name in tracked), str(source)], check=True)
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder), str(source)]
+    subprocess.run(build, check=True, capture_output=True)
+    [wheel] = folder.glob("*.whl")
+    target = folder / "site"
+    subprocess.run([*pip, "install", "--no-deps", "--target", str(target), str(wheel)], check=True)
+    return target
+
+
+def test_the_wheel_runs_elsewhere(site: Path, tmp_path: Path) -> None:
+    """The installed command trains on the miniature world with nothing of the checkout in reach."""
+    arguments = (
+        "fit --model contextblip.tasks.BackbonePretraining --data data_modules.CaptionDataModule "
+        "--data.root miniature:world --data.miniature_captions 16 --data.batch_size 4 --data.num_workers 0 "
+        "--trainer.fast_dev_run true --trainer.accelerator cpu"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
+    run = subprocess.run(
+        [sys.executable, str(site / "bin" / "lightning"), *arguments.split()],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    where = "import contextblip, data_modules, callbacks; print(contextblip.__file__, data_modules.__file__)"
+    probe = [sys.executable, "-c", where]
+    seen = subprocess.run(probe, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert all(path.startswith(str(site)) for path in seen.stdout.split())
