@@ -1,0 +1,297 @@
+"""Pre-training of the multi-scale adapter under image-text matching and TMIM (paper, Sec. 3.3)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.seed import isolate_rng
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+
+from contextblip.models.adapter import AdapterFusion
+from contextblip.models.config import BackboneConfig
+from contextblip.models.contextblip import ContextBLIP, ITMToken
+from contextblip.models.masking import MaskPolicy, MaskStrategy, TokenRow, patch_attention
+from contextblip.models.mim_decoder import DecoderText
+from contextblip.optim import ScheduleName, build_optimizer, parameter_group
+from contextblip.tasks.base import ContextBLIPTask
+from contextblip.tasks.checking import check, check_optimizer, check_schedule
+from contextblip.tasks.mask_memory import MaskMemory
+from contextblip.tasks.pretraining_step import PretrainingOutput, pretraining_forward
+from contextblip.tasks.scheduling import over_the_run
+from contextblip.types import CaptionBatch
+
+
+class Pretraining(ContextBLIPTask):
+    """Trains adapter and decoder on image-caption pairs; BLIP stays frozen (paper, Sec. 3.3, Table 11).
+
+    Every step takes the mask from the current model's attention, so masks are refined as the adapter learns.
+    Validation draws the same negatives, token rows and noise each time.
+
+    Logs ``train/`` and ``val/``: ``loss``, ``loss_itm``, ``loss_tmim``; ``accuracy_itm`` over all pairs;
+    ``attention_entropy``, the entropy in nats of the driving token's attention over the patches, brought to
+    sum 1; and ``val/mask_changed``, the share of each validation caption's masked patches that were visible
+    at the previous validation, with the mean over words as driving row, no noise and strategy ``top``
+    (absent the first time).
+
+    Args:
+        backbone: Folder, file or hub id of BLIP's weights, ``random:base`` or ``random:miniature``.
+        image_size: Side of the input in pixels; ``None`` keeps the backbone's own.
+        init_from: Earlier pre-training to start from; ``None`` starts from the backbone alone.
+        adapter_layers: ViT layers the adapter reads, counted from 1.
+        downsampling_rate: The paper's δ: width of the ViT over width of a down-projection.
+        adapter_fusion: Whether the adapter's scales are concatenated (paper's counts) or added.
+        adapter_zero_init: Whether the adapter's update starts at zero, by a gate that is learned.
+        itm_token: First token of an image-grounded text: [ENC] as BLIP was trained, or [CLS].
+        use_tmim: Whether TMIM is trained beside matching; off is the paper's ablation (Table 4).
+        mask_ratio: The paper's π: share of the patches that is masked.
+        mask_strategy: Masks what the text attends to most (``top``), least, at random, or a mixture.
+        mask_token_row: Whose attention drives the mask: a random word, the mean over words, [ENC], or the
+            published rule.
+        mask_noise: Upper end of the uniform noise on the unit-norm attention.
+        attention_layers: Text layers whose attention is averaged, counted from 1; ``None`` means all.
+        attention_heads: Heads whose attention is averaged, counted from 1; ``None`` means all.
+        refine_steps: Rankings of the patches in a step; above 1 masks are refined within it.
+        decoder_layers: Layers of the decoder.
+        decoder_heads: Attention heads of the decoder (12 in the paper, 8 in the published code).
+        decoder_text: What the decoder attends to: fused text states (published), text-only states, or none.
+        normalize_pixels: Whether the target is each patch with zero mean and unit variance.
+        negatives_temperature: Divides the similarities negatives are drawn by: a number, the backbone's
+            learned one, or ``None`` for 1 (published).
+        exclude_same_image: Whether other captions of an image are never its negatives.
+        dropout: Dropout of the decoder; frozen parts have none.
+        lr: Highest learning rate of AdamW.
+        betas: Decay rates of AdamW's moments.
+        weight_decay: Weight decay of AdamW.
+        warmup_steps: Optimiser steps of linear warm-up.
+        warmup_lr: Learning rate at the start of the warm-up.
+        min_lr: Lowest learning rate of the decay.
+        schedule: Cosine after the warm-up, or the published code's steps of 0.9 an epoch.
+    """
+
+    trained_parts = ("adapter", "mim_decoder")
+    new_parts = ("mim_decoder",)
+
+    def __init__(
+        self,
+        backbone: str,
+        image_size: int | None = None,
+        init_from: str | None = None,
+        adapter_layers: Sequence[int] = (3, 6, 9, 12),
+        downsampling_rate: int = 2,
+        adapter_fusion: AdapterFusion = "concat",
+        adapter_zero_init: bool = False,
+        itm_token: ITMToken = "enc",
+        use_tmim: bool = True,
+        mask_ratio: float = 0.25,
+        mask_strategy: MaskStrategy = "top",
+        mask_token_row: TokenRow = "word",
+        mask_noise: float = 0.02,
+        attention_layers: Sequence[int] | None = None,
+        attention_heads: Sequence[int] | None = None,
+        refine_steps: int = 1,
+        decoder_layers: int = 4,
+        decoder_heads: int = 12,
+        decoder_text: DecoderText = "fused",
+        normalize_pixels: bool = False,
+        negatives_temperature: float | Literal["backbone"] | None = None,
+        exclude_same_image: bool = True,
+        dropout: float = 0.1,
+        lr: float = 3e-4,
+        betas: tuple[float, float] = (0.9, 0.999),
+        weight_decay: float = 1e-4,
+        warmup_steps: int = 3000,
+        warmup_lr: float = 1e-6,
+        min_lr: float = 1e-6,
+        schedule: ScheduleName = "cosine",
+    ) -> None:
+        super().__init__(
+            backbone,
+            image_size,
+            init_from,
+            adapter_layers,
+            downsampling_rate,
+            adapter_fusion,
+            adapter_zero_init,
+            itm_token,
+        )
+        self.save_hyperparameters()
+        check(bool(adapter_layers), "adapter_layers", list(adapter_layers), "at least one layer to train")
+        check(refine_steps >= 1, "refine_steps", refine_steps, "1 or more")
+        check(decoder_layers >= 1, "decoder_layers", decoder_layers, "1 or more")
+        check(0 <= dropout < 1, "dropout", dropout, "a number from 0 to below 1")
+        positive = not isinstance(negatives_temperature, float | int) or negatives_temperature > 0
+        check(positive, "negatives_temperature", negatives_temperature, "a number above 0")
+        check_schedule(lr, warmup_steps, warmup_lr, min_lr)
+        check_optimizer(betas, weight_decay)
+        self.policy = MaskPolicy(
+            mask_ratio, mask_strategy, mask_token_row, mask_noise, attention_layers, attention_heads
+        )
+        self.use_tmim = use_tmim
+        self.refine_steps = refine_steps
+        self.decoder_layers = decoder_layers
+        self.decoder_heads = decoder_heads
+        self.decoder_text: DecoderText = decoder_text
+        self.normalize_pixels = normalize_pixels
+        self.negatives_temperature = negatives_temperature
+        self.exclude_same_image = exclude_same_image
+        self.dropout = dropout
+        self.lr = lr
+        self.betas = betas
+        self.weight_decay = weight_decay
+        self.warmup_steps = warmup_steps
+        self.warmup_lr = warmup_lr
+        self.min_lr = min_lr
+        self.schedule: ScheduleName = schedule
+
+    def build_model(self, config: BackboneConfig) -> ContextBLIP:
+        """Build BLIP with adapter and decoder.
+
+        Args:
+            config: The backbone's sizes.
+
+        Returns:
+            The model.
+
+        Raises:
+            ConfigurationError: A key does not fit these sizes.
+        """
+        self.policy.num_masked(config.num_patches)
+        layers, heads = self.policy.attention_layers, self.policy.attention_heads
+        _check_numbers("attention_layers", layers, config.text_layers)
+        _check_numbers("attention_heads", heads, config.text_heads)
+        return ContextBLIP.build(
+            config,
+            **self.adapter_arguments,
+            mim_decoder=self.use_tmim,
+            decoder_layers=self.decoder_layers,
+            decoder_heads=self.decoder_heads,
+            decoder_text=self.decoder_text,
+            dropout=self.dropout,
+        )
+
+    def run_step(self, batch: CaptionBatch) -> PretrainingOutput:
+        """Run both co-supervision losses on a batch.
+
+        Args:
+            batch: Image-caption pairs.
+
+        Returns:
+            Every intermediate.
+        """
+        image_id, temperature = batch["image_id"], self.negatives_temperature
+        return pretraining_forward(
+            self.model,
+            batch["images"],
+            batch["input_ids"],
+            batch["attention_mask"],
+            policy=self.policy,
+            same_image=image_id[:, None] == image_id if self.exclude_same_image else None,
+            temperature=self.model.temperature if temperature == "backbone" else temperature or 1.0,
+            refine_steps=self.refine_steps,
+            normalize_pixels=self.normalize_pixels,
+        )
+
+    def on_fit_start(self) -> None:
+        """Forget the masks of an earlier run."""
+        super().on_fit_start()
+        self._masks = MaskMemory()
+
+    def training_step(self, batch: CaptionBatch) -> Tensor:
+        """Return the sum of both losses.
+
+        Args:
+            batch: Image-caption pairs.
+
+        Returns:
+            Scalar.
+        """
+        output = self.run_step(batch)
+        self._log("train", output)
+        return output.loss
+
+    def validation_step(self, batch: CaptionBatch, batch_idx: int) -> None:
+        """Log the losses and how far the masks have moved.
+
+        Args:
+            batch: Image-caption pairs.
+            batch_idx: Position in the epoch; seeds what is drawn.
+        """
+        with isolate_rng():
+            torch.manual_seed(batch_idx)
+            output = self.run_step(batch)
+        self._log("val", output)
+        if output.attention is not None and self._compares_masks:
+            self._log_mask_changed(output.attention, batch)
+
+    def _log(self, stage: str, output: PretrainingOutput) -> None:
+        size, synchronise = len(output.fused), stage == "val"
+        values = {"loss_itm": output.loss_itm, "accuracy_itm": _accuracy(output)}
+        if output.loss_tmim is not None and output.row_attention is not None:
+            values["loss_tmim"] = output.loss_tmim
+            values["attention_entropy"] = attention_entropy(output.row_attention)
+        named = {f"{stage}/{name}": value.detach() for name, value in values.items()}
+        self.log(f"{stage}/loss", output.loss, batch_size=size, sync_dist=synchronise, prog_bar=True)
+        self.log_dict(named, batch_size=size, sync_dist=synchronise)
+
+    def _log_mask_changed(self, attention: Tensor, batch: CaptionBatch) -> None:
+        """Compare with the masks of the previous validation, where nothing is left to chance."""
+        policy = replace(self.policy, token_row="mean", strategy="top", noise=0.0)
+        row_attention = patch_attention(attention, policy.row_weights(batch["attention_mask"]))
+        mask = policy.select(row_attention, torch.zeros_like(row_attention)).mask
+        changed = self._masks.changed(batch["index"], mask)
+        if len(changed):
+            self.log("val/mask_changed", changed.mean(), batch_size=len(changed), sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Let this validation's masks be what the next one compares with."""
+        if self._compares_masks:
+            self._masks.next_epoch()
+
+    @property
+    def _compares_masks(self) -> bool:
+        """Whether this validation is one of a training run."""
+        return self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Build AdamW and the schedule.
+
+        Returns:
+            Optimiser and schedule, stepped after each optimiser step.
+        """
+        groups = parameter_group([self.model], self.lr, self.weight_decay)
+        optimizer = build_optimizer("adamw", groups, self.betas)
+        return over_the_run(
+            self.trainer,
+            self.schedule,
+            optimizer,
+            lr=self.lr,
+            warmup_steps=self.warmup_steps,
+            warmup_lr=self.warmup_lr,
+            min_lr=self.min_lr,
+        )
+
+
+def attention_entropy(row_attention: Tensor) -> Tensor:
+    """Return the mean entropy, in nats, of attention over the patches after bringing it to sum 1.
+
+    Args:
+        row_attention: Non-negative, ``(B, P)``.
+
+    Returns:
+        Scalar between 0 and log P.
+    """
+    share = row_attention.float() / row_attention.float().sum(dim=1, keepdim=True).clamp_min(1e-12)
+    entropy: Tensor = torch.special.entr(share).sum(dim=1)
+    return entropy.mean()
+
+
+def _accuracy(output: PretrainingOutput) -> Tensor:
+    return (output.itm_logits.argmax(dim=1) == output.itm_labels).float().mean()
+
+
+def _check_numbers(key: str, chosen: Sequence[int] | None, highest: int) -> None:
+    fits = chosen is None or (len(chosen) > 0 and all(1 <= number <= highest for number in chosen))
+    check(fits, key, chosen, f"numbers from 1 to {highest}, those of the backbone's text encoder")

@@ -1,0 +1,287 @@
+"""The forward passes of pre-training: matching, text-guided masking, reconstruction (paper, Sec. 3.3)."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from contextblip.losses import loss_itm, loss_tmim, normalize_patches
+from contextblip.models.contextblip import ContextBLIP
+from contextblip.models.masking import MaskPolicy, PatchMask, patch_attention, refine_attention
+from contextblip.models.mim_decoder import take_patches
+from contextblip.models.vision_encoder import patchify
+from contextblip.tasks.matching import Negatives, draw_negatives, matching_labels, negative_pairs
+
+VisiblePixels = Callable[[Tensor], Tensor]
+
+
+class PretrainingOutput(NamedTuple):
+    """Every intermediate of a pre-training step; what belongs to TMIM is ``None`` without a decoder.
+
+    Attributes:
+        image_embeds: After the adapter, ``(B, 1 + P, D)``.
+        image_features: Before the adapter, unit norm, ``(B, E)``.
+        text_embeds: Text-only states, ``(B, L, D)``.
+        text_features: Unit norm, ``(B, E)``.
+        sim_i2t: Cosine similarities, row = image, ``(B, B)``.
+        sim_t2i: Cosine similarities, row = text, ``(B, B)``.
+        fused: Fused states of the positive pairs, ``(B, L, D)``.
+        itm_logits: Positives, texts with negative images, images with negative texts, ``(3B, 2)``; a batch
+            of one has its positive only.
+        itm_labels: ``(3B,)`` int64.
+        loss: Sum of the losses (Eq. 5), scalar.
+        loss_itm: Eq. 3, scalar.
+        loss_tmim: Eq. 4, as a mean, scalar.
+        attention: Averaged cross-attention of the positive pairs, detached, ``(B, L, 1 + P)``.
+        row_attention: The driving token's attention to the patches, after refinement, ``(B, P)``.
+        mask: The final mask.
+        visible_embeds: Visible patches after the adapter, [CLS] first, ``(B, 1 + P - M, D)``.
+        reconstruction: Of the masked patches, in ``mask.ids_mask`` order, ``(B, M, 3p²)``.
+        target: What they are in the network's input, ``(B, M, 3p²)``.
+    """
+
+    image_embeds: Tensor
+    image_features: Tensor
+    text_embeds: Tensor
+    text_features: Tensor
+    sim_i2t: Tensor
+    sim_t2i: Tensor
+    fused: Tensor
+    itm_logits: Tensor
+    itm_labels: Tensor
+    loss: Tensor
+    loss_itm: Tensor
+    loss_tmim: Tensor | None = None
+    attention: Tensor | None = None
+    row_attention: Tensor | None = None
+    mask: PatchMask | None = None
+    visible_embeds: Tensor | None = None
+    reconstruction: Tensor | None = None
+    target: Tensor | None = None
+
+
+def pretraining_forward(
+    model: ContextBLIP,
+    images: Tensor,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    *,
+    policy: MaskPolicy,
+    same_image: Tensor | None = None,
+    temperature: float | Tensor = 1.0,
+    refine_steps: int = 1,
+    normalize_pixels: bool = False,
+    negatives: tuple[Tensor, Tensor] | None = None,
+    token_row: Tensor | None = None,
+    noise: Tensor | None = None,
+    visible_pixels: VisiblePixels | None = None,
+) -> PretrainingOutput:
+    """Run one pre-training step; what is random can be given instead of drawn.
+
+    Args:
+        model: Without a decoder TMIM is left out.
+        images: Normalised pixels, ``(B, 3, H, W)``.
+        input_ids: [CLS] first, ``(B, L)`` int64.
+        attention_mask: 1 at tokens, 0 at padding, ``(B, L)``.
+        policy: How attention becomes a mask.
+        same_image: Pairs that are never negatives, ``(B, B)`` bool; ``None``: a text's own image only.
+        temperature: Divides the similarities from which negatives are drawn.
+        refine_steps: Rankings of the patches, 1 or more; see `choose_mask`.
+        normalize_pixels: Whether each target patch is brought to zero mean and unit variance.
+        negatives: Negative image of each text and negative text of each image, each ``(B,)`` int64.
+        token_row: Position of the token that drives the mask, ``(B,)`` int64.
+        noise: Added to the unit-norm attention, ``(B, P)``.
+        visible_pixels: Applied to the visible patches ``(B, V, 3p²)`` before they are encoded, not to the
+            target.
+
+    Returns:
+        Every intermediate and the losses.
+    """
+    output = _matching_step(
+        model, images, input_ids, attention_mask, policy, same_image, temperature, negatives
+    )
+    if output.attention is None:
+        return output
+    row_weights = _row_weights(policy, attention_mask, token_row)
+    row_attention = _row_attention(output.attention, row_weights)
+    noise = policy.draw_noise(row_attention) if noise is None else noise
+    guidance = Guidance(input_ids, attention_mask, row_weights, noise)
+    encoder = VisibleEncoder(model, patchify(images, model.config.patch_size), visible_pixels)
+    row_attention, mask = choose_mask(encoder, policy, row_attention, guidance, refine_steps)
+    output = output._replace(row_attention=row_attention, mask=mask)
+    return _reconstruction_step(encoder, output, mask, attention_mask, normalize_pixels)
+
+
+def _matching_step(
+    model: ContextBLIP,
+    images: Tensor,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    policy: MaskPolicy,
+    same_image: Tensor | None,
+    temperature: float | Tensor,
+    negatives: tuple[Tensor, Tensor] | None,
+) -> PretrainingOutput:
+    """Step 1: encode, draw negatives, fuse and classify the pairs."""
+    image_embeds, image_features = model.encode_images(images)
+    with torch.no_grad():  # only for the choice of negatives and as the decoder's alternative context
+        text_embeds, text_features = model.encode_text(input_ids, attention_mask)
+    sim_t2i = text_features @ image_features.T
+    chosen = Negatives(*negatives) if negatives else draw_negatives(sim_t2i, same_image, temperature)
+    fused, attention = model.fuse(
+        input_ids,
+        attention_mask,
+        image_embeds,
+        return_attention=model.mim_decoder is not None,
+        attention_layers=policy.attention_layers,
+        attention_heads=policy.attention_heads,
+    )
+    itm_logits = _classify(model, input_ids, attention_mask, image_embeds, fused, chosen)
+    itm_labels = matching_labels(len(fused), len(itm_logits), fused.device)
+    loss = loss_itm(itm_logits, itm_labels)
+    return PretrainingOutput(
+        image_embeds=image_embeds,
+        image_features=image_features,
+        text_embeds=text_embeds,
+        text_features=text_features,
+        sim_i2t=sim_t2i.T,
+        sim_t2i=sim_t2i,
+        fused=fused,
+        itm_logits=itm_logits,
+        itm_labels=itm_labels,
+        loss=loss,
+        loss_itm=loss,
+        attention=attention,
+    )
+
+
+def _reconstruction_step(
+    encoder: "VisibleEncoder",
+    output: PretrainingOutput,
+    mask: PatchMask,
+    attention_mask: Tensor,
+    normalize_pixels: bool,
+) -> PretrainingOutput:
+    """Step 2: encode the visible patches, fill in the masked ones and compare with the input."""
+    model, decoder = encoder.model, encoder.model.mim_decoder
+    visible_embeds = encoder(mask.ids_keep)
+    context = output.text_embeds if decoder is not None and decoder.text == "text" else output.fused
+    reconstruction = model.decode(visible_embeds, mask.ids_keep, mask.ids_mask, context, attention_mask)
+    target = take_patches(encoder.patches, mask.ids_mask)
+    target = normalize_patches(target) if normalize_pixels else target
+    loss = loss_tmim(reconstruction, target)
+    return output._replace(
+        loss=output.loss_itm + loss,
+        loss_tmim=loss,
+        visible_embeds=visible_embeds,
+        reconstruction=reconstruction,
+        target=target,
+    )
+
+
+class Guidance(NamedTuple):
+    """What drives the mask of one batch.
+
+    Attributes:
+        input_ids: ``(B, L)`` int64.
+        attention_mask: ``(B, L)``.
+        row_weights: Weights of the token rows, ``(B, L)``.
+        noise: Added to each ranking, ``(B, P)``.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    row_weights: Tensor
+    noise: Tensor
+
+
+class VisibleEncoder:
+    """Encodes the visible patches of one batch, for one mask after another.
+
+    Args:
+        model: Encodes.
+        patches: All patches of the batch, ``(B, P, 3p²)``.
+        pixels: Applied to the visible patches first, or ``None``.
+    """
+
+    def __init__(self, model: ContextBLIP, patches: Tensor, pixels: VisiblePixels | None) -> None:
+        self.model = model
+        self.patches = patches
+        self.pixels = pixels
+
+    def __call__(self, ids_keep: Tensor) -> Tensor:
+        """Encode the patches at ``ids_keep`` ``(B, V)``, to ``(B, 1 + V, D)``."""
+        visible = take_patches(self.patches, ids_keep)
+        return self.model.encode_visible(visible if self.pixels is None else self.pixels(visible), ids_keep)
+
+
+@torch.no_grad()
+def choose_mask(
+    encoder: VisibleEncoder,
+    policy: MaskPolicy,
+    row_attention: Tensor,
+    guidance: Guidance,
+    refine_steps: int,
+) -> tuple[Tensor, PatchMask]:
+    """Rank the patches ``refine_steps`` times; the number masked never changes.
+
+    Each ranking after the first fuses the text with the visible patches alone: these take their attention
+    from that pass, masked ones keep their last value, and all are ranked again.
+
+    Args:
+        encoder: Encodes visible patches.
+        policy: Ranks.
+        row_attention: The driving token's attention to the whole image, ``(B, P)``.
+        guidance: Texts, token rows and noise.
+        refine_steps: 1 or more.
+
+    Returns:
+        The attention last ranked by, ``(B, P)``, and the mask.
+    """
+    mask = policy.select(row_attention, guidance.noise)
+    for _ in range(refine_steps - 1):
+        seen = encoder.model.fuse(
+            guidance.input_ids,
+            guidance.attention_mask,
+            encoder(mask.ids_keep),
+            return_attention=True,
+            attention_layers=policy.attention_layers,
+            attention_heads=policy.attention_heads,
+        ).attention
+        if seen is not None:
+            visible = _row_attention(seen, guidance.row_weights)
+            row_attention = refine_attention(row_attention, visible, mask.ids_keep)
+        mask = policy.select(row_attention, guidance.noise)
+    return row_attention, mask
+
+
+def _classify(
+    model: ContextBLIP,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    image_embeds: Tensor,
+    fused: Tensor,
+    negatives: Negatives | None,
+) -> Tensor:
+    """Classify the positives, already fused, and the negatives, fused here: ``(3B, 2)``."""
+    logits = model.itm_logits(fused)
+    if negatives is None:
+        return logits
+    ids, mask, image_index = negative_pairs(input_ids, attention_mask, negatives)
+    negative = model.fuse(ids, mask, image_embeds, image_index=image_index).multimodal_embeds
+    return torch.cat([logits, model.itm_logits(negative)])
+
+
+def _row_weights(policy: MaskPolicy, attention_mask: Tensor, token_row: Tensor | None) -> Tensor:
+    """Return the given row as weights, else what the policy draws: ``(B, L)``."""
+    if token_row is None:
+        return policy.row_weights(attention_mask)
+    return F.one_hot(token_row, attention_mask.shape[1]).float()
+
+
+def _row_attention(attention: Tensor, row_weights: Tensor) -> Tensor:
+    """Average the driving rows in fp32: in half precision many patches would tie."""
+    with torch.autocast(attention.device.type, enabled=False):
+        return patch_attention(attention.float(), row_weights)

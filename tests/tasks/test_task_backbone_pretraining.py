@@ -1,0 +1,109 @@
+"""Training a backbone: both losses, the learned temperature, and the folder it leaves behind."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+
+from contextblip.checkpoints import load_backbone
+from contextblip.models import PRESETS, BackboneConfig
+from contextblip.tasks import BackbonePretraining, ZeroShot
+from contextblip.types import CaptionBatch
+
+Captions = Callable[..., CaptionBatch]
+Fit = Callable[..., Trainer]
+KEYS: dict[str, Any] = {"warmup_steps": 2, "dropout": 0.0}
+
+
+def test_one_batch_can_be_overfitted(backbone: str, fit: Fit, captions: Captions) -> None:
+    torch.manual_seed(0)
+    task = BackbonePretraining(backbone, lr=3e-3, **KEYS)
+    batch = captions(4)
+    task.configure_model()
+    with torch.no_grad():
+        before = task.losses(batch)
+    trainer = fit(task, [batch] * 250, [batch], max_epochs=1)
+    logged = trainer.callback_metrics
+    assert logged["val/accuracy_itm"] == 1.0
+    assert logged["val/recall_1"] == 1.0
+    assert logged["val/loss_itc"] < 0.3 * before.loss_itc
+    assert logged["val/loss_itm"] < 0.3 * before.loss_itm
+    assert logged["val/loss"] == pytest.approx(
+        float(logged["val/loss_itc"] + logged["val/loss_itm"]), rel=1e-5
+    )
+
+
+def test_everything_trains_and_is_written_as_a_backbone(
+    backbone: str, fit: Fit, captions: Captions, tmp_path: Path
+) -> None:
+    task = BackbonePretraining(backbone, lr=1e-2, **KEYS)
+    fit(task, [captions(seed=s) for s in range(3)], max_epochs=2)
+    start, written = load_backbone(backbone), load_backbone(str(tmp_path / "run" / "backbone"))
+    # what stands at 0 or 1 moves as well, so nothing was left out of the optimiser
+    assert {n for n in start.state_dict if torch.equal(start.state_dict[n], written.state_dict[n])} == set()
+    model = task.model.state_dict()
+    assert all(torch.equal(model[name], tensor) for name, tensor in written.state_dict.items())
+    assert written.state_dict["temperature"] == task.temperature
+    follower = ZeroShot(str(tmp_path / "run" / "backbone"), adapter_layers=[1])
+    follower.configure_model()
+    assert torch.equal(follower.model.temperature, task.temperature.detach())
+
+
+def test_written_at_each_validation(backbone: str, fit: Fit, captions: Captions, tmp_path: Path) -> None:
+    task = BackbonePretraining(backbone, **KEYS)
+    folder = tmp_path / "run" / "backbone"
+    task.on_fit_end = lambda: None  # type: ignore[method-assign]  # what an interrupted run leaves
+    fit(task, [captions()], [captions()], max_epochs=1)
+    assert (folder / "model.safetensors").is_file()
+
+
+def test_dry_run_writes_nothing(backbone: str, fit: Fit, captions: Captions, tmp_path: Path) -> None:
+    fit(BackbonePretraining(backbone, **KEYS), [captions()], [captions()], fast_dev_run=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_temperature_stays_in_range(backbone: str, fit: Fit, captions: Captions) -> None:
+    task = BackbonePretraining(backbone, lr=1.0, **KEYS)
+    fit(task, [captions(seed=s) for s in range(6)], max_epochs=1)
+    assert 0.001 <= task.temperature.item() <= 0.5
+    assert task.temperature.item() != pytest.approx(0.07)
+
+
+def test_captions_of_one_image_are_no_rivals(backbone: str, captions: Captions) -> None:
+    task = BackbonePretraining(backbone, **KEYS).eval()
+    task.configure_model()
+    batch = captions(2, same_image=True)
+    batch["images"][1] = batch["images"][0]
+    with torch.no_grad():
+        losses = task.losses(batch)
+    # image to text: both texts are targets, so a soft cross entropy; text to image: two equal images
+    sim = task.model.encode_text(batch["input_ids"], batch["attention_mask"]).text_features
+    sim = sim @ task.model.encode_images(batch["images"]).image_features.T / 0.07
+    expected = -(sim.T.log_softmax(dim=1).mean() + sim.log_softmax(dim=1).mean()) / 2
+    assert losses.loss_itc.item() == pytest.approx(expected.item(), rel=1e-4)
+    assert losses.recall_1 == 1.0
+
+
+def test_batch_of_one(backbone: str, fit: Fit, captions: Captions) -> None:
+    trainer = fit(BackbonePretraining(backbone, **KEYS), [captions(1)], max_epochs=1)
+    assert torch.isfinite(trainer.callback_metrics["train/loss"])
+
+
+def test_run_from_random_weights_can_be_resumed(
+    fit: Fit, captions: Captions, tmp_path: Path, config: BackboneConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PRESETS, "miniature", config)
+    path = str(tmp_path / "last.ckpt")
+    torch.manual_seed(0)
+    first = BackbonePretraining("random:miniature", **KEYS)
+    fit(first, [captions()], max_epochs=1).save_checkpoint(path)
+    torch.manual_seed(1)
+    second = BackbonePretraining("random:miniature", **KEYS)
+    trainer = fit(second, [captions()], max_epochs=2, ckpt_path=path)
+    assert trainer.global_step == 2
+    loaded = BackbonePretraining.load_from_checkpoint(path, weights_only=True)
+    assert torch.equal(loaded.model.text_proj.weight, first.model.text_proj.weight)
+    assert torch.equal(loaded.temperature, first.temperature)
