@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from contextblip.tasks.matching import Negatives, negative_pairs
-from contextblip.tasks.pretraining_step import PretrainingOutput, pretraining_forward
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
@@ -23,6 +21,8 @@ from contextblip.losses import loss_candidates, negative_weights
 from contextblip.models import ContextBLIP, MaskPolicy, patchify
 from contextblip.models.masking import patch_attention
 from contextblip.models.text_encoder import with_first_token
+from contextblip.tasks.matching import Negatives, negative_pairs
+from contextblip.tasks.pretraining_step import PretrainingOutput, pretraining_forward
 
 FOLDER = Path(os.environ.get("CONTEXTBLIP_PARITY", Path(__file__).parents[2] / "shared" / "parity"))
 ABSENT = f"PARITY NOT CHECKED: no recorded tensors at {FOLDER}; set CONTEXTBLIP_PARITY"

@@ -71,7 +71,9 @@ def percent(accuracy: float | None, count: int) -> str:
 
 def table(summary: dict[str, dict[str, Any]]) -> Table:
     """Lay the summary out for the terminal."""
-    drawn = Table(title="Accuracy in % [95% Wilson interval]; chance is 10 (one pair: 25)", title_justify="left")
+    drawn = Table(
+        title="Accuracy in % [95% Wilson interval]; chance is 10 (one pair: 25)", title_justify="left"
+    )
     for heading in ("stage", "all", "video", "static"):
         drawn.add_column(heading, justify="left" if heading == "stage" else "right")
     for stage in RETRIEVAL_STAGES:

@@ -1,0 +1,46 @@
+"""A tiny miniature world and a backbone of a few thousand weights, made once a session."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from contextblip.checkpoints import save_backbone
+from contextblip.models import BackboneConfig, ContextBLIP
+from data_modules.miniature import MiniatureSize, draw_miniature
+
+TINY_WORLD = MiniatureSize(
+    captions_train=32, captions_val=8, vg_images=8, sets_train=6, sets_valid=6, sets_test=3, image_size=32
+)
+TINY_BACKBONE = BackboneConfig(
+    image_size=32,
+    patch_size=8,
+    vision_width=24,
+    vision_layers=12,
+    vision_heads=2,
+    vision_mlp_width=48,
+    text_width=24,
+    text_layers=2,
+    text_heads=2,
+    text_mlp_width=48,
+    vocab_size=512,
+    max_positions=64,
+    projection_width=8,
+    enc_token_id=511,
+)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The four data sets in their official layouts."""
+    return draw_miniature(tmp_path_factory.mktemp("miniature") / "world", size=TINY_WORLD)
+
+
+@pytest.fixture(scope="session")
+def backbone(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random backbone with the world's vocabulary; 12 ViT layers, so the paper's are valid."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = ContextBLIP.build(TINY_BACKBONE, adapter_layers=[])
+    folder = tmp_path_factory.mktemp("weights") / "tiny"
+    return save_backbone(folder, TINY_BACKBONE, model.state_dict(), world / "vocab.txt")

@@ -1,0 +1,137 @@
+"""Every experiment runs, alone and under its miniature overlay; one pass of the whole chain."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from contextblip.cli import main
+from contextblip.summary import summarize
+
+ROOT = Path(__file__).parents[1]
+EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.yaml"))
+BASES = {path.name for path in EXPERIMENTS if path.parent.name == "experiments"}
+TRAINED = ("Pretraining", "FineTuning", "InterContext", "BackbonePretraining")
+
+
+def subcommand(config: dict[str, object]) -> str:
+    """Return fit for what has a training budget, else test."""
+    model = config["model"]
+    assert isinstance(model, dict)
+    name = model["class_path"].rpartition(".")[2]
+    data = config["data"]
+    assert isinstance(data, dict)
+    return "fit" if name in TRAINED and "MMVP" not in data["class_path"] else "test"
+
+
+def tiny(world: Path, backbone: Path, folder: Path) -> list[str]:
+    return [
+        *("--model.backbone", str(backbone), "--data.root", str(world), "--data.image_root", str(world)),
+        *("--data.num_workers", "0", "--data.batch_size", "4", "--run_dir", str(folder / "run")),
+        *("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"),
+    ]
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_experiment_runs(path: Path, world: Path, backbone: Path, tmp_path: Path) -> None:
+    base = ROOT / "experiments" / path.name
+    configs = [base] if path == base else [base, path]
+    command = subcommand(yaml.safe_load(base.read_text()))
+    arguments = [word for config in configs for word in ("--config", str(config))]
+    extra = ["--data.global_batch_size", "4"] if path.name == "pretrain.yaml" else []
+    if path.name == "pretrain.yaml":
+        extra += ["--model.decoder_heads", "4"]
+    main([command, *arguments, *tiny(world, backbone, tmp_path), *extra, "--trainer.fast_dev_run", "2"])
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_experiment_says_what_it_is(path: Path) -> None:
+    first = path.read_text().splitlines()[0]
+    assert first.startswith("# ")
+    assert path.name in BASES, "an overlay has the name of the experiment it belongs to"
+
+
+def run(command: str, name: str, world: Path, backbone: Path, folder: Path, *extra: str) -> None:
+    config = ["--config", str(ROOT / "experiments" / f"{name}.yaml")]
+    common = [
+        word for word in tiny(world, backbone, folder) if word not in ("--run_dir", str(folder / "run"))
+    ]
+    limit = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2"] if command == "fit" else []
+    main([command, *config, *common, *limit, *extra])
+
+
+def test_the_chain_from_captions_to_accuracies(world: Path, backbone: Path, tmp_path: Path) -> None:
+    """Pre-train, zero-shot, stage one, stage two, MMVP-VLM and predict hand their weights on."""
+
+    def stage(command: str, name: str, run_dir: str, *extra: str) -> Path:
+        run(command, name, world, backbone, tmp_path, "--run_dir", str(tmp_path / run_dir), *extra)
+        return tmp_path / run_dir
+
+    pretrain = stage(
+        "fit", "pretrain", "pretrain", "--model.decoder_heads", "4", "--data.global_batch_size", "8"
+    )
+    adapted = ["--model.init_from", str(pretrain / "checkpoints" / "last.ckpt")]
+    zero_shot = stage("test", "zero_shot", "zero_shot", *adapted)
+    one = stage("fit", "finetune", "stage_one", *adapted)
+    stage("test", "finetune", "stage_one", "--ckpt_path", str(one / "checkpoints" / "last.ckpt"))
+    fine_tuned = ["--model.init_from", str(one / "checkpoints" / "last.ckpt")]
+    two = stage("fit", "inter_context", "stage_two", *fine_tuned)
+    last = two / "checkpoints" / "last.ckpt"
+    stage("test", "inter_context", "stage_two", *fine_tuned, "--ckpt_path", str(last))
+    stage("test", "mmvp_vlm", "mmvp", "--model.init_from", str(last))
+    predicted = stage("predict", "inter_context", "predict", "--model.init_from", str(last))
+
+    queries = sum(
+        len(texts) for texts in json.loads((world / "imagecode/valid_data.json").read_text()).values()
+    )
+    summary = summarize(tmp_path)
+    for name in ("zero_shot", "stage_one", "stage_two"):
+        row = summary[name]
+        assert row["n"] == queries == row["n_video"] + row["n_static"]
+        whole = row["video"] * row["n_video"] + row["static"] * row["n_static"]
+        assert row["all"] == pytest.approx(whole / queries, abs=1e-6)
+    assert summary["mmvp"]["n_pairs"] == 135
+
+    rows = [json.loads(line) for line in (zero_shot / "predictions.jsonl").read_text().splitlines()]
+    assert len(rows) == queries
+    right = [row["prediction"] == row["target"] for row in rows]
+    assert summary["zero_shot"]["all"] == pytest.approx(sum(right) / queries, abs=1e-6)
+    unlabelled = json.loads((world / "imagecode/test_data_unlabeled.json").read_text())
+    rows = [json.loads(line) for line in (predicted / "predictions.jsonl").read_text().splitlines()]
+    assert [(row["set"], row["text"]) for row in rows] == [
+        (s, t) for s, texts in unlabelled.items() for t in texts
+    ]
+    assert {row["target"] for row in rows} == {None}
+
+
+def test_a_test_run_twice_gives_identical_predictions(world: Path, backbone: Path, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        run("test", "zero_shot", world, backbone, tmp_path, "--run_dir", str(tmp_path / name))
+    first, second = ((tmp_path / name / "predictions.jsonl").read_bytes() for name in ("first", "second"))
+    assert first
+    assert first == second
+
+
+def test_the_resolved_config_holds_what_was_asked_for(world: Path, backbone: Path, tmp_path: Path) -> None:
+    """Overrides of mask ratio, downsampling rate and layers reach the model and config.yaml."""
+    overrides = {"mask_ratio": 0.5, "downsampling_rate": 4, "adapter_layers": [12]}
+    words = [word for key, value in overrides.items() for word in (f"--model.{key}", str(value))]
+    configs = [ROOT / "experiments" / "pretrain.yaml", ROOT / "experiments" / "miniature" / "pretrain.yaml"]
+    arguments = [word for config in configs for word in ("--config", str(config))]
+    budget = [
+        "--trainer.max_steps",
+        "1",
+        "--trainer.val_check_interval",
+        "1",
+        "--data.global_batch_size",
+        "4",
+    ]
+    main(["fit", *arguments, *tiny(world, backbone, tmp_path), *budget, *words])
+    resolved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert resolved["model"]["init_args"].items() >= overrides.items()
+    import torch
+
+    checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    shapes = {name: tuple(t.shape) for name, t in checkpoint["state_dict"].items() if ".adapter." in name}
+    assert shapes == {"model.adapter.down.0.weight": (6, 24), "model.adapter.up.weight": (24, 6)}
