@@ -1,0 +1,228 @@
+"""What all data modules share: where the files are, the backbone's sizes and tokenizer, the loaders."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from contextblip.errors import ConfigurationError, DatasetNotFoundError
+from contextblip.models.config import PRESETS, BackboneConfig
+from data_modules.loaders import EpochSampler, Order, UnpaddedSampler, make_loader
+from data_modules.text import DEFAULT_TOKENIZER, TextProcessor, check_tokenizer, load_tokenizer
+
+MINIATURE_PREFIXES = ("miniature:", "miniature-backbone:")
+
+
+class BaseDataModule(LightningDataModule):
+    """Shared base: stores arguments, draws the miniature, loads the tokenizer, builds loaders.
+
+    Args:
+        backbone: Source of the backbone; gives the image size, the vocabulary and their ids.
+        root: The data set's own folder, a parent that holds it, ``miniature:DIR``, or, for the larger world
+            that backbones are trained on, ``miniature-backbone:DIR``.
+        image_size: Side of the square input in pixels; ``None``: the backbone's.
+        image_root: Where images lie, if apart from the annotations.
+        tokenizer: A ``vocab.txt``, a folder or a hub id; ``None``: the backbone's own vocabulary, else one
+            beside the data set whose size fits, else bert-base-uncased.
+        batch_size: Samples a training step and device.
+        global_batch_size: Samples an optimiser step; the command resolves it into accumulated steps.
+        eval_batch_size: Samples an evaluation step; ``None``: as in training.
+        num_workers: Processes that load; 0 loads in the main process.
+        max_words: Words kept of a text; ``None`` keeps all.
+        max_tokens: Tokens kept of a text, [CLS] and [SEP] included.
+        seed: Order and augmentation follow from it, the epoch and the sample alone.
+
+    Attributes:
+        config: Sizes of the backbone, after ``setup``.
+        tokenizer: The loaded tokenizer, after ``setup``; before it the argument.
+        vocabulary: The local ``vocab.txt`` in use, if any, after ``setup``.
+    """
+
+    tokenizer: Any
+
+    def __init__(
+        self,
+        backbone: str,
+        root: str,
+        *,
+        image_size: int | None,
+        image_root: str | None,
+        tokenizer: str | None,
+        batch_size: int,
+        global_batch_size: int | None,
+        eval_batch_size: int | None,
+        num_workers: int,
+        max_words: int | None,
+        max_tokens: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.root = root
+        self.image_size = image_size
+        self.image_root = image_root
+        self.tokenizer_source = tokenizer
+        self.tokenizer = tokenizer
+        self.batch_size = batch_size
+        self.global_batch_size = global_batch_size
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = num_workers
+        self.max_words = max_words
+        self.max_tokens = max_tokens
+        self.seed = seed
+        self.vocabulary: Path | None = None
+        self.config: BackboneConfig | None = None
+        self._backbone_vocabulary: Path | None = None
+
+    @property
+    def root_folder(self) -> Path:
+        """The root without the prefix of a miniature world."""
+        prefix = next((prefix for prefix in MINIATURE_PREFIXES if self.root.startswith(prefix)), "")
+        return Path(self.root.removeprefix(prefix)).expanduser()
+
+    @property
+    def evaluation_batch_size(self) -> int:
+        """Samples an evaluation step."""
+        return self.eval_batch_size or self.batch_size
+
+    def prepare_data(self) -> None:
+        """Draw the miniature world where the root asks for it and none, of whatever size, is there yet."""
+        if not self.root.startswith(MINIATURE_PREFIXES):
+            return
+        from data_modules.miniature import BACKBONE_SIZE, RECORD, MiniatureSize, draw_miniature
+
+        if not (self.root_folder / RECORD).is_file():
+            size = MiniatureSize() if self.root.startswith(MINIATURE_PREFIXES[0]) else BACKBONE_SIZE
+            draw_miniature(self.root_folder, size=size)
+
+    def setup_shared(self) -> BackboneConfig:
+        """Check the root, then read the backbone's sizes, once.
+
+        Returns:
+            Sizes of the backbone, with this module's image size.
+
+        Raises:
+            DatasetNotFoundError: The root does not exist.
+        """
+        if not self.root_folder.is_dir():
+            raise DatasetNotFoundError(
+                f"--data.root {self.root_folder} is no folder; name the data set's folder, "
+                f"a parent that holds it, or {MINIATURE_PREFIXES[0]}DIR to draw the miniature world"
+            )
+        if self.config is None:
+            from contextblip.checkpoints import read_backbone_config
+
+            self.config, self._backbone_vocabulary = read_backbone_config(self.backbone, self.image_size)
+        return self.config
+
+    def setup_tokenizer(self, config: BackboneConfig) -> None:
+        """Load the tokenizer, once; last in ``setup``: a wrong root is reported before the hub is asked.
+
+        Args:
+            config: Sizes of the backbone.
+
+        Raises:
+            ConfigurationError: The tokenizer cannot be loaded or does not fit the backbone.
+        """
+        if self.vocabulary is None:
+            source = self.tokenizer_source or self._find_vocabulary(config)
+            self.tokenizer, vocabulary = load_tokenizer(source)
+            check_tokenizer(self.tokenizer, config, source, self.backbone, self.max_tokens)
+            self.vocabulary = vocabulary
+
+    def _find_vocabulary(self, config: BackboneConfig) -> str:
+        """Choose the backbone's own vocabulary, else one beside the data set that fits, else the default."""
+        if self._backbone_vocabulary is not None:
+            return str(self._backbone_vocabulary)
+        root = self.root_folder
+        for folder in (root, root.parent, root / DEFAULT_TOKENIZER, root.parent / DEFAULT_TOKENIZER):
+            path = folder / "vocab.txt"
+            # [DEC] and [ENC] come on top of the file's lines
+            if path.is_file() and len(path.read_text(encoding="utf-8").splitlines()) + 2 == config.vocab_size:
+                return str(path)
+        if config.vocab_size != PRESETS["base"].vocab_size:
+            raise ConfigurationError(
+                f"backbone {self.backbone} brings no vocabulary and no vocab.txt beside {root} has its "
+                f"{config.vocab_size - 2} lines; pass one by --data.tokenizer"
+            )
+        return DEFAULT_TOKENIZER
+
+    def image_roots(self, folder: Path, names: Sequence[str]) -> list[Path]:
+        """List the folders below which images may lie.
+
+        Args:
+            folder: The data set's own folder.
+            names: Usual names of image folders.
+
+        Returns:
+            Existing folders in order of preference; only those of ``image_root`` where it is given.
+
+        Raises:
+            DatasetNotFoundError: ``image_root`` does not exist.
+        """
+        bases = [folder, self.root_folder]
+        if self.image_root is not None:
+            bases = [Path(self.image_root).expanduser()]
+            if not bases[0].is_dir():
+                raise DatasetNotFoundError(
+                    f"--data.image_root {bases[0]} is no folder; name that of the images"
+                )
+        roots = [base / name for base in bases for name in ("", *names)]
+        return list(dict.fromkeys(root for root in roots if root.is_dir()))
+
+    def text_processor(self, clean: Callable[[str, int | None], str], prefix: str = "") -> TextProcessor:
+        """Build the clean-up and tokenizer for a data set's texts."""
+        return TextProcessor(self.tokenizer, clean, self.max_words, self.max_tokens, prefix)
+
+    def train_loader(
+        self,
+        dataset: Dataset[Any],
+        order: Callable[[int], Order],
+        size: int,
+        collate: Callable[[list[Any]], Any],
+    ) -> DataLoader[Any]:
+        """Build the shuffled loader.
+
+        Args:
+            dataset: Takes ``(epoch, row)``.
+            order: Rows of an epoch.
+            size: Rows an epoch.
+            collate: Makes a batch.
+
+        Returns:
+            The loader.
+        """
+        sampler = EpochSampler(order, size, self.batch_size, *self._replicas())
+        return self._loader(dataset, sampler.batch_size, sampler, collate)
+
+    def eval_loader(
+        self, dataset: Dataset[Any], size: int, collate: Callable[[list[Any]], Any]
+    ) -> DataLoader[Any]:
+        """Build a loader in file order; every row comes exactly once, on whatever number of devices."""
+        replicas, rank = self._replicas()
+        sampler = UnpaddedSampler(size, replicas, rank) if replicas > 1 else None
+        return self._loader(dataset, self.evaluation_batch_size, sampler, collate)
+
+    def _loader(
+        self,
+        dataset: Dataset[Any],
+        batch_size: int,
+        sampler: EpochSampler | UnpaddedSampler | None,
+        collate: Callable[[list[Any]], Any],
+    ) -> DataLoader[Any]:
+        return make_loader(
+            dataset,
+            batch_size=batch_size,
+            num_workers=self.num_workers,
+            sampler=sampler,
+            collate=collate,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _replicas(self) -> tuple[int, int]:
+        """Number of devices that share the data and the rank of this one."""
+        kwargs = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
+        return (kwargs["num_replicas"], kwargs["rank"]) if kwargs else (1, 0)

@@ -1,0 +1,209 @@
+"""IMAGECODE: pick the one of ten near-identical images that a description means (paper, Sec. 4.2)."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from contextblip.errors import ConfigurationError
+from data_modules.base import BaseDataModule
+from data_modules.files import first_file, require_file, subfolders
+from data_modules.imagecode_files import (
+    NAME,
+    PHENOMENA_FILE,
+    PROPOSITION_FILES,
+    SPLIT_FILES,
+    Split,
+    list_sets,
+    make_items,
+    read_descriptions,
+    read_phenomena,
+    read_propositions,
+)
+from data_modules.loaders import Order
+from data_modules.retrieval import RetrievalCollate, RetrievalDataset, grouped_order, shuffled_order
+from data_modules.text import clean_retrieval_text
+from data_modules.transforms import EvalTransform, TrainTransform
+
+FOLDERS = ("imagecode", "ImageCoDe", "IMAGECODE", "imagecode/data", "data")
+IMAGE_FOLDERS = ("image-sets",)
+
+
+class ImageCoDeDataModule(BaseDataModule):
+    """IMAGECODE image sets and descriptions.
+
+    Source: https://github.com/McGill-NLP/imagecode (Krojer et al., ACL 2022), texts MIT, images of Open
+    Images (CC BY 2.0), MSR-VTT, Video Storytelling and YouCook. 7,317 / 1,039 / 1,046 sets of ten images with
+    16,594 / 2,302 / 2,306 descriptions for train / valid / test; the targets of test are secret::
+
+        imagecode/train_data.json             {set: {"<target>": text}}
+        imagecode/valid_data.json
+        imagecode/test_data_unlabeled.json    {set: [text, ...]}
+        imagecode/image-sets/<set>/imgN.jpg   a target is a rank after sorting by the integer N
+        imagecode/manual_annotation_valid.yaml                             optional: phenomena
+        imagecode/{valid_split,dev_model_split_2,test_model_split_2}.json  optional: propositions
+
+    A sample is one description: ``images`` ``(K, 3, H, W)`` float32, its query and its target; batches are
+    ``RetrievalBatch``. ``lightning test`` evaluates ``test_split``, ``lightning predict`` ``predict_split``.
+
+    Args:
+        backbone: Source of the backbone; gives image size and vocabulary.
+        root: Folder of the data, a parent, or ``miniature:DIR`` (drawn in DIR on first use).
+        image_size: Side of the square input; ``None``: the backbone's.
+        image_root: ``image-sets`` or its parent, if apart from the json files.
+        tokenizer: A ``vocab.txt``, folder or hub id; ``None``: the backbone's own, else bert-base-uncased.
+        batch_size: Queries a step and device (36 in the paper).
+        global_batch_size: Queries an optimiser step; resolved by the command.
+        eval_batch_size: Queries an evaluation step; ``None``: as in training.
+        num_workers: Processes that load.
+        max_words: Words kept of a description.
+        max_tokens: Tokens kept of a description, [CLS] and [SEP] included.
+        test_split: Split that ``test`` evaluates; needs labels.
+        predict_split: Split that ``predict`` scores.
+        augment: Whether training images are augmented.
+        augment_together: Whether all candidates of a set share one draw, which keeps their small differences.
+        crop_scale_min: Least share of the area a random crop may have; 1.0 resizes the whole image.
+        randaugment_ops: RandAugment operations an image; 0 switches it off.
+        randaugment_magnitude: Their strength, 0 to 10.
+        group_sets: Whether the descriptions of a set come in one training batch, so that its images are read
+            and encoded once.
+        seed: Order and augmentation follow from it, the epoch and the row alone.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        root: str,
+        image_size: int | None = None,
+        image_root: str | None = None,
+        tokenizer: str | None = None,
+        batch_size: int = 36,
+        global_batch_size: int | None = None,
+        eval_batch_size: int | None = None,
+        num_workers: int = 2,
+        max_words: int | None = 30,
+        max_tokens: int = 30,
+        test_split: Split = "valid",
+        predict_split: Split = "test",
+        augment: bool = True,
+        augment_together: bool = True,
+        crop_scale_min: float = 1.0,
+        randaugment_ops: int = 2,
+        randaugment_magnitude: int = 5,
+        group_sets: bool = True,
+        seed: int = 42,
+    ) -> None:
+        super().__init__(
+            backbone,
+            root,
+            image_size=image_size,
+            image_root=image_root,
+            tokenizer=tokenizer,
+            batch_size=batch_size,
+            global_batch_size=global_batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            max_words=max_words,
+            max_tokens=max_tokens,
+            seed=seed,
+        )
+        self.test_split: Split = test_split
+        self.predict_split: Split = predict_split
+        self.augment = augment
+        self.augment_together = augment_together
+        self.crop_scale_min = crop_scale_min
+        self.randaugment_ops = randaugment_ops
+        self.randaugment_magnitude = randaugment_magnitude
+        self.group_sets = group_sets
+        self.datasets: dict[str, RetrievalDataset] = {}
+
+    def setup(self, stage: str) -> None:
+        """Build the sets of a stage.
+
+        Args:
+            stage: ``fit``, ``validate``, ``test`` or ``predict``.
+
+        Raises:
+            DatasetNotFoundError: Descriptions or image sets are missing.
+            DatasetError: A file cannot be used.
+            ConfigurationError: ``test`` is asked of a split whose targets are secret.
+        """
+        config = self.setup_shared()
+        evaluate = EvalTransform(config.image_size)
+        if stage == "fit":
+            self.datasets["train"] = self._build("train", self._train_transform(config.image_size))
+        if stage in ("fit", "validate"):
+            self.datasets["val"] = self._build("valid", evaluate)
+        if stage == "test":
+            self.datasets["test"] = self._build(self.test_split, evaluate)
+            self._check_labels(self.datasets["test"])
+        if stage == "predict":
+            self.datasets["predict"] = self._build(self.predict_split, evaluate)
+        self.setup_tokenizer(config)
+
+    def _train_transform(self, image_size: int) -> EvalTransform | TrainTransform:
+        if not self.augment:
+            return EvalTransform(image_size)
+        return TrainTransform(
+            image_size,
+            crop_scale_min=self.crop_scale_min,
+            randaugment_ops=self.randaugment_ops,
+            randaugment_magnitude=self.randaugment_magnitude,
+        )
+
+    def _build(self, split: Split, transform: EvalTransform | TrainTransform) -> RetrievalDataset:
+        split_file = require_file(NAME, subfolders(self.root_folder, FOLDERS), [SPLIT_FILES[split]])
+        descriptions = read_descriptions(split_file)
+        sets = list_sets(descriptions, self.image_roots(split_file.parent, IMAGE_FOLDERS), split_file)
+        beside = self._annotation_folders(split_file.parent)
+        phenomena = first_file(beside, [PHENOMENA_FILE]) if split == "valid" else None
+        propositions = first_file(beside, PROPOSITION_FILES[split])
+        items = make_items(
+            descriptions,
+            read_phenomena(phenomena) if phenomena else {},
+            read_propositions(propositions) if propositions else {},
+        )
+        return RetrievalDataset(NAME, sets, items, transform, self.seed, self.augment_together)
+
+    def _annotation_folders(self, folder: Path) -> list[Path]:
+        """Folders that may hold the optional files: beside the split, in ``analysis``, beside the images."""
+        image_root = [] if self.image_root is None else [Path(self.image_root).expanduser()]
+        return [folder, folder / "analysis", *image_root, *(root.parent for root in image_root)]
+
+    def _check_labels(self, dataset: RetrievalDataset) -> None:
+        if any(target < 0 for item in dataset.items for target in item.target_indices):
+            raise ConfigurationError(
+                f"--data.test_split {self.test_split}: {NAME}'s test targets are secret; "
+                "write predictions with `lightning predict`, or test with --data.test_split valid"
+            )
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return the shuffled loader of ``RetrievalBatch``."""
+        dataset = self.datasets["train"]
+        set_rows = np.array([item.set_row for item in dataset.items], dtype=np.int64)
+        return self.train_loader(dataset, partial(self._order, set_rows), len(dataset), self._collate())
+
+    def _order(self, set_rows: Order, epoch: int) -> Order:
+        if self.group_sets:
+            return grouped_order(set_rows, self.batch_size, seed=self.seed, epoch=epoch)
+        return shuffled_order(len(set_rows), seed=self.seed, epoch=epoch)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Return the loader of the validation split in file order."""
+        return self._eval("val")
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Return the loader of ``test_split`` in file order."""
+        return self._eval("test")
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Return the loader of ``predict_split`` in file order."""
+        return self._eval("predict")
+
+    def _eval(self, name: str) -> DataLoader[Any]:
+        return self.eval_loader(self.datasets[name], len(self.datasets[name]), self._collate())
+
+    def _collate(self) -> RetrievalCollate:
+        return RetrievalCollate(self.text_processor(clean_retrieval_text))

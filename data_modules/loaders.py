@@ -1,0 +1,129 @@
+"""Loaders and samplers: order from seed and epoch alone, one clear line for a worker's error."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from contextblip.errors import ConfigurationError, UserError
+
+Order = npt.NDArray[np.int64]
+Row = int | tuple[int, int]
+
+
+def epoch_and_row(index: Row) -> tuple[int, int]:
+    """Split what a sampler yields: training samplers send the epoch with each row."""
+    return index if isinstance(index, tuple) else (0, index)
+
+
+class EpochSampler(DistributedSampler[tuple[int, int]]):
+    """Yield ``(epoch, row)`` in an order that depends on the epoch alone.
+
+    The epoch travels with the row, so workers that outlive an epoch know it too. Batches of the global order
+    are dealt to the devices in turn. A remainder that does not fill a batch on every device is left out,
+    unless nothing else is there. Being a ``DistributedSampler`` it is kept as it is by Lightning, which calls
+    ``set_epoch``.
+
+    Args:
+        order: Rows of an epoch; the same number in every epoch.
+        size: That number.
+        batch_size: Rows a batch and device.
+        num_replicas: Devices.
+        rank: This device.
+
+    Raises:
+        ConfigurationError: There are fewer rows than devices need for one batch each.
+    """
+
+    def __init__(
+        self, order: Callable[[int], Order], size: int, batch_size: int, num_replicas: int = 1, rank: int = 0
+    ) -> None:
+        super().__init__(range(size), num_replicas=num_replicas, rank=rank)  # type: ignore[arg-type]  # only its length counts
+        self.order = order
+        self.size = size
+        self.batch_size = min(batch_size, size // num_replicas)
+        if self.batch_size == 0:
+            raise ConfigurationError(f"{size} training samples cannot be shared by {num_replicas} devices")
+
+    @property
+    def batches(self) -> int:
+        """Batches an epoch and device."""
+        return self.size // (self.batch_size * self.num_replicas)
+
+    def __len__(self) -> int:
+        return self.batches * self.batch_size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = self.order(self.epoch)
+        for number in range(self.batches):
+            start = (number * self.num_replicas + self.rank) * self.batch_size
+            for row in order[start : start + self.batch_size].tolist():
+                yield self.epoch, row
+
+
+class UnpaddedSampler(DistributedSampler[int]):
+    """Split rows among devices in blocks, without the repeats that would count a query twice.
+
+    Args:
+        size: Rows.
+        num_replicas: Devices.
+        rank: This device.
+    """
+
+    def __init__(self, size: int, num_replicas: int, rank: int) -> None:
+        super().__init__(range(size), num_replicas=num_replicas, rank=rank, shuffle=False)  # type: ignore[arg-type]  # as above
+        self.rows = range(size * rank // num_replicas, size * (rank + 1) // num_replicas)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.rows)
+
+
+class ClearLoader(DataLoader[Any]):
+    """A loader whose workers' user errors arrive as they were raised, not wrapped in a traceback."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # any iterator serves; torch names its own class
+        iterator = super().__iter__()
+        try:
+            yield from iterator
+        except UserError as error:
+            last_line = str(error).strip().splitlines()[-1]
+            prefix = f"{type(error).__module__}.{type(error).__qualname__}: "
+            raise type(error)(last_line.removeprefix(prefix)) from error
+
+
+def make_loader(
+    dataset: Dataset[Any],
+    *,
+    batch_size: int,
+    num_workers: int,
+    sampler: DistributedSampler[Any] | None,
+    collate: Callable[[list[Any]], Any],
+    pin_memory: bool,
+) -> DataLoader[Any]:
+    """Build a loader whose workers live as long as it does.
+
+    Args:
+        dataset: Rows.
+        batch_size: Rows a batch.
+        num_workers: Processes; 0 loads in this one.
+        sampler: Order; ``None`` is file order.
+        collate: Makes a batch.
+        pin_memory: Whether batches go to page-locked memory.
+
+    Returns:
+        The loader.
+    """
+    return ClearLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=num_workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        persistent_workers=num_workers > 0,
+    )

@@ -1,0 +1,186 @@
+"""From a published text to token ids: the two published clean-ups, tokenizer loading, batches of tokens."""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from contextblip.errors import ConfigurationError
+from contextblip.models.config import BackboneConfig
+
+if TYPE_CHECKING:  # a second of imports that `--help` need not pay
+    from transformers import BertTokenizer
+
+DEFAULT_TOKENIZER = "bert-base-uncased"
+SPECIAL_TOKENS = ("[DEC]", "[ENC]")
+
+_RETRIEVAL_DELETED = re.compile(r"[,.'!?\"()*#:;~]")
+_RETRIEVAL_BLANKED = re.compile(r"[-/]")
+_CAPTION_BLANKED = re.compile(r"[.!\"()*#:;~]")
+_SPACES = re.compile(r"\s{2,}")
+
+
+def _tidy(text: str, max_words: int | None) -> str:
+    """Merge runs of white space, strip, and keep the first ``max_words`` words."""
+    # only runs are merged and only blanks and line ends stripped: a lone tab stays, as published
+    text = _SPACES.sub(" ", text).rstrip("\n").strip(" ")
+    return text if max_words is None else " ".join(text.split(" ")[:max_words])
+
+
+def clean_retrieval_text(text: str, max_words: int | None = 30) -> str:
+    """Clean a description as ContextBLIP's fine-tuning and zero-shot code does.
+
+    Lower-cases, deletes ``,.'!?"()*#:;~``, turns ``-`` and ``/`` into spaces.
+
+    Args:
+        text: The published text.
+        max_words: Words kept; ``None`` keeps all.
+
+    Returns:
+        The cleaned text.
+    """
+    text = _RETRIEVAL_DELETED.sub("", text.lower())
+    return _tidy(_RETRIEVAL_BLANKED.sub(" ", text), max_words)
+
+
+def clean_caption(text: str, max_words: int | None = 30) -> str:
+    """Clean a caption as Salesforce's BLIP does in pre-training.
+
+    Lower-cases and turns ``.!"()*#:;~`` into spaces; commas, apostrophes and hyphens stay.
+
+    Args:
+        text: The published text.
+        max_words: Words kept; ``None`` keeps all.
+
+    Returns:
+        The cleaned text.
+    """
+    return _tidy(_CAPTION_BLANKED.sub(" ", text.lower()), max_words)
+
+
+def load_tokenizer(source: str) -> tuple["BertTokenizer", Path]:
+    """Load a BERT tokenizer and add [DEC] and [ENC], as BLIP does.
+
+    Args:
+        source: A ``vocab.txt``, a folder that holds one, or a hub id.
+
+    Returns:
+        The tokenizer and the ``vocab.txt`` it was read from.
+
+    Raises:
+        ConfigurationError: Nothing can be loaded from ``source``.
+    """
+    # workers are forked after the tokenizer ran; its thread pool would not survive and would warn
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers import BertTokenizer
+
+    vocabulary = _find_vocabulary(source)
+    try:
+        tokenizer = BertTokenizer(vocab=str(vocabulary))
+    except Exception as error:  # the tokenizer's own library raises plain exceptions
+        raise ConfigurationError(
+            f"tokenizer {source!r}: {vocabulary} is no WordPiece vocabulary ({_first_line(error)}); "
+            "pass another by --data.tokenizer"
+        ) from error
+    tokenizer.add_tokens(list(SPECIAL_TOKENS), special_tokens=True)
+    return tokenizer, vocabulary
+
+
+def _find_vocabulary(source: str) -> Path:
+    """Return the local ``vocab.txt`` of a file, a folder or a hub id (asked once, then cached)."""
+    path = Path(source).expanduser()
+    if path.is_file():
+        return path
+    if (path / "vocab.txt").is_file():
+        return path / "vocab.txt"
+    if path.exists() or path.suffix == ".txt" or source.startswith(("/", ".", "~")):
+        raise ConfigurationError(
+            f"tokenizer {source!r}: no vocab.txt there; pass a vocab.txt, a folder that holds one, "
+            "or a hub id by --data.tokenizer"
+        )
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    try:
+        cached = try_to_load_from_cache(source, "vocab.txt")
+        return Path(cached if isinstance(cached, str) else hf_hub_download(source, "vocab.txt"))
+    except Exception as error:  # the hub raises its own, the HTTP library's and the system's errors
+        raise ConfigurationError(
+            f"tokenizer {source!r}: no such file or folder here, and the Hugging Face hub does not give it "
+            f"({_first_line(error)}); pass its vocab.txt, or a folder that holds it, by --data.tokenizer"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def check_tokenizer(
+    tokenizer: "BertTokenizer", config: BackboneConfig, source: str, backbone: str, max_tokens: int
+) -> None:
+    """Check that a tokenizer's ids are those the backbone was trained with.
+
+    Args:
+        tokenizer: With [DEC] and [ENC] added.
+        config: Sizes of the backbone.
+        source: Where the tokenizer comes from, for the message.
+        backbone: Where the backbone comes from, for the message.
+        max_tokens: Longest text, [CLS] and [SEP] included.
+
+    Raises:
+        ConfigurationError: An id or a size differs, or ``max_tokens`` is out of range.
+    """
+    enc_token_id = tokenizer.convert_tokens_to_ids("[ENC]")
+    if enc_token_id != config.enc_token_id or len(tokenizer) > config.vocab_size:
+        raise ConfigurationError(
+            f"tokenizer {source} has {len(tokenizer)} tokens with [ENC] {enc_token_id}, but backbone "
+            f"{backbone} has {config.vocab_size} with [ENC] {config.enc_token_id}; pass the backbone's own "
+            "vocabulary by --data.tokenizer"
+        )
+    if tokenizer.pad_token_id != config.pad_token_id:
+        raise ConfigurationError(
+            f"tokenizer {source} pads with id {tokenizer.pad_token_id}, but backbone {backbone} "
+            f"with {config.pad_token_id}; pass the backbone's own vocabulary by --data.tokenizer"
+        )
+    if not 3 <= max_tokens <= config.max_positions:
+        raise ConfigurationError(
+            f"--data.max_tokens is {max_tokens}, expected 3 to {config.max_positions}, "
+            f"the longest text of backbone {backbone}"
+        )
+
+
+@dataclass(frozen=True)
+class TextProcessor:
+    """Clean and tokenise a batch of texts.
+
+    Attributes:
+        tokenizer: A BERT tokenizer.
+        clean: One of the two published clean-ups.
+        max_words: Words kept by the clean-up; ``None`` keeps all.
+        max_tokens: Tokens kept, [CLS] and [SEP] included; [SEP] stays last.
+        prefix: Written before every text, before the clean-up.
+    """
+
+    tokenizer: "BertTokenizer"
+    clean: Callable[[str, int | None], str]
+    max_words: int | None = 30
+    max_tokens: int = 30
+    prefix: str = ""
+
+    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Tokenise texts, padded to the batch's longest.
+
+        Args:
+            texts: B published texts.
+
+        Returns:
+            Token ids and attention mask, each ``(B, L)`` int64.
+        """
+        cleaned = [self.clean(self.prefix + text, self.max_words) for text in texts]
+        encoded = self.tokenizer(cleaned, truncation=True, max_length=self.max_tokens, padding="longest")
+        return torch.tensor(encoded["input_ids"]), torch.tensor(encoded["attention_mask"])

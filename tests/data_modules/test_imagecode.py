@@ -1,0 +1,282 @@
+"""ImageCoDeDataModule: batches, and what is said about broken folders."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from contextblip.errors import ConfigurationError, DatasetError, DatasetNotFoundError
+from contextblip.types import RetrievalBatch
+from data_modules import ImageCoDeDataModule
+
+STATIC = "open-images-1_00"
+VIDEO = "MSR-VTT-videoTestVideo_video1-shot1_0"
+
+
+def make(backbone: Path, root: Path | str, **keys: Any) -> ImageCoDeDataModule:  # noqa: ANN401
+    """A module with small batches that loads in this process."""
+    return ImageCoDeDataModule(str(backbone), str(root), **{"batch_size": 4, "num_workers": 0, **keys})
+
+
+@pytest.fixture
+def folder(tmp_path: Path, write_image: Callable[..., Path]) -> Path:
+    """A static set of three images and a video set of two, in the official layout."""
+    for number in range(3):
+        write_image(tmp_path / "image-sets" / STATIC / f"img{number}.jpg", colour=(80 * number, 0, 0))
+    for number in (9, 113):
+        write_image(tmp_path / "image-sets" / VIDEO / f"img{number}.jpg", colour=(2 * number, 0, 0))
+    labelled = {STATIC: {"2": "a circle ", "0": "a red circle"}, VIDEO: {"1": "a square"}}
+    for name in ("train_data.json", "valid_data.json"):
+        (tmp_path / name).write_text(json.dumps(labelled))
+    unlabelled = {name: list(texts.values()) for name, texts in labelled.items()}
+    (tmp_path / "test_data_unlabeled.json").write_text(json.dumps(unlabelled))
+    (tmp_path / "manual_annotation_valid.yaml").write_text(
+        f'"{STATIC}":\n  "2":\n    "annotation": "con,neg"\n  "0":\n    "annotation": ""\n'
+        f'"{VIDEO}":\n  "7":\n    "annotation": ",v"\n'
+    )
+    (tmp_path / "valid_split.json").write_text(json.dumps({"a circle ": ["a", ""], "a square": ["b"]}))
+    return tmp_path
+
+
+def test_batches_have_the_declared_form(backbone: Path, folder: Path) -> None:
+    module = make(backbone, folder)
+    module.setup("test")
+    (batch,) = list(module.test_dataloader())
+    assert batch["images"].shape == (2, 3, 3, 32, 32)
+    assert batch["candidate_mask"].tolist() == [[True, True, True], [True, True, False]]
+    assert batch["set_index"].tolist() == [0, 0, 1]
+    assert batch["target_index"].tolist() == [2, 0, 1]
+    assert batch["is_video"].tolist() == [False, False, True]
+    assert batch["protocol"] == "retrieval"
+    assert batch["queries"] == [
+        {
+            "set_name": STATIC,
+            "query_index": 0,
+            "text": "a circle ",
+            "phenomena": ["context", "negation"],
+            "n_propositions": 2,
+        },
+        {
+            "set_name": STATIC,
+            "query_index": 1,
+            "text": "a red circle",
+            "phenomena": [],
+            "n_propositions": None,
+        },
+        {"set_name": VIDEO, "query_index": 0, "text": "a square", "phenomena": [], "n_propositions": 1},
+    ]
+    brightness = batch["images"][:, :, 0].mean((2, 3))
+    assert bool((brightness[0].diff() > 0).all())  # images lie in the order of their numbers
+    assert bool(brightness[1, 1] > brightness[1, 0])
+
+
+def test_each_stage_has_its_split(backbone: Path, world: Path) -> None:
+    module = make(backbone, f"miniature:{world}")
+    module.prepare_data()
+    module.setup("fit")
+    assert set(module.datasets) == {"train", "val"}
+    assert {len(module.datasets["train"].sets), len(module.datasets["val"].sets)} == {6}
+    module.setup("predict")
+    unlabelled = [batch["target_index"] for batch in module.predict_dataloader()]
+    assert set(torch.cat(unlabelled).tolist()) == {-1}
+    validation = list(module.val_dataloader())
+    targets = torch.cat([batch["target_index"] for batch in validation])
+    assert int(targets.min()) >= 0
+    assert any(query["phenomena"] for batch in validation for query in batch["queries"])
+    assert all(query["n_propositions"] for batch in validation for query in batch["queries"])
+    assert {query["set_name"] for batch in validation for query in batch["queries"]} == {
+        candidates.name for candidates in module.datasets["val"].sets
+    }
+
+
+def test_same_pixels_whatever_the_workers(backbone: Path, world: Path) -> None:
+    here, there = make(backbone, world), make(backbone, world, num_workers=2)
+    here.setup("fit")
+    there.setup("fit")
+    loader, workers = here.train_dataloader(), there.train_dataloader()
+    firsts = []
+    for epoch in (0, 1):
+        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]  # our sampler has it
+        workers.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        batches = list(loader)
+        for batch, expected in zip(workers, batches, strict=True):
+            assert batch["queries"] == expected["queries"]
+            assert torch.equal(batch["images"], expected["images"])
+        firsts.append([query["text"] for batch in batches for query in batch["queries"]])
+    assert firsts[0] != firsts[1]
+
+
+def test_images_of_a_set_are_read_once_a_batch(
+    backbone: Path, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    original = Image.open
+
+    def count(path: Path | str) -> Image.Image:
+        opened.append(str(path))
+        return original(path)
+
+    monkeypatch.setattr(Image, "open", count)
+    module = make(backbone, world, batch_size=6)
+    module.setup("fit")
+    shared = 0
+    for batch in module.train_dataloader():
+        assert len(opened) == len(set(opened)) == int(batch["candidate_mask"].sum())
+        shared += len(batch["queries"]) - len(batch["images"])
+        opened.clear()
+    assert shared > 0
+
+
+def test_candidates_share_one_draw_unless_told_otherwise(backbone: Path, folder: Path) -> None:
+    for number in range(3):
+        Image.linear_gradient("L").resize((20, 10)).save(folder / "image-sets" / STATIC / f"img{number}.jpg")
+    together, apart = make(backbone, folder), make(backbone, folder, augment_together=False)
+    off = make(backbone, folder, augment=False)
+    for module in (together, apart, off):
+        module.setup("fit")
+    shared = [together.datasets["train"].load_set(epoch, 0) for epoch in range(8)]
+    assert all(torch.equal(images[0], images[number]) for images in shared for number in (1, 2))
+    assert not all(torch.equal(images, shared[0]) for images in shared)
+    own = [apart.datasets["train"].load_set(epoch, 0) for epoch in range(8)]
+    assert not all(torch.equal(images[0], images[1]) for images in own)
+    plain = [off.datasets["train"].load_set(epoch, 0) for epoch in range(2)]
+    assert torch.equal(plain[0], plain[1])
+    assert torch.equal(plain[0], off.datasets["val"].load_set(0, 0))
+
+
+@pytest.mark.parametrize("image_root", ["pictures", "pictures/image-sets"])
+def test_annotations_and_images_may_lie_apart(
+    backbone: Path, folder: Path, tmp_path: Path, image_root: str
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    (folder / "image-sets").rename(tmp_path / "pictures" / "image-sets")
+    module = make(backbone, folder, image_root=str(tmp_path / image_root))
+    module.setup("validate")
+    assert len(module.datasets["val"].sets) == 2
+
+
+def test_real_mini_sample(backbone: Path, real_data: Path, world: Path) -> None:
+    root = real_data / "imagecode"
+    for image_root in (root, root / "image-sets"):
+        module = make(
+            backbone, root / "mini", image_root=str(image_root), tokenizer=str(world), batch_size=12
+        )
+        module.setup("fit")
+        assert (len(module.datasets["train"]), len(module.datasets["val"])) == (76, 34)
+    batch: RetrievalBatch = next(iter(module.train_dataloader()))
+    assert batch["images"].shape[1:] == (10, 3, 32, 32)
+    annotated = sum(bool(item.queries[0]["phenomena"]) for item in module.datasets["val"].items)
+    assert annotated >= 17
+
+
+def test_missing_sets_are_counted_and_named(backbone: Path, folder: Path) -> None:
+    (folder / "image-sets" / STATIC).rename(folder / "image-sets" / "other")
+    with pytest.raises(DatasetNotFoundError) as error:
+        make(backbone, folder).setup("validate")
+    message = str(error.value)
+    assert f"1 of the 2 sets in {folder / 'valid_data.json'}" in message
+    assert f"first {STATIC}" in message
+    assert str(folder / "image-sets") in message
+    assert message.endswith("extract image-sets.zip there or set --data.image_root to the folder of the sets")
+    (folder / "image-sets.zip").touch()
+    with pytest.raises(DatasetNotFoundError, match=rf"extract {folder / 'image-sets.zip'} or set"):
+        make(backbone, folder).setup("validate")
+
+
+def test_wrong_root_lists_the_places(backbone: Path, tmp_path: Path) -> None:
+    with pytest.raises(DatasetNotFoundError) as error:
+        make(backbone, tmp_path).setup("fit")
+    message = str(error.value)
+    assert message.startswith(f"IMAGECODE not found: looked for train_data.json in {tmp_path}, ")
+    assert str(tmp_path / "imagecode") in message
+    assert "set --data.root" in message
+
+
+def test_target_beyond_the_images(backbone: Path, folder: Path) -> None:
+    (folder / "valid_data.json").write_text(json.dumps({VIDEO: {"2": "a square"}}))
+    with pytest.raises(
+        DatasetError, match=rf"set {VIDEO} has 2 images imgN.jpg in .* asks for target 2; extract"
+    ):
+        make(backbone, folder).setup("validate")
+
+
+@pytest.mark.parametrize(
+    "content", ['{"s": {"x": "a circle"}}', '{"s": {"1": 5}}', '{"s": "a circle"}', '["s"]', '{"s": ']
+)
+def test_broken_descriptions(backbone: Path, folder: Path, content: str) -> None:
+    (folder / "valid_data.json").write_text(content)
+    with pytest.raises(DatasetError, match=r"^IMAGECODE: .*valid_data\.json"):
+        make(backbone, folder).setup("validate")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("manual_annotation_valid.yaml", "a: [1"),
+        ("manual_annotation_valid.yaml", "a: 1"),
+        ("valid_split.json", "[]"),
+    ],
+)
+def test_broken_annotations(backbone: Path, folder: Path, name: str, content: str) -> None:
+    (folder / name).write_text(content)
+    with pytest.raises(DatasetError, match=rf"^IMAGECODE: .*{name}"):
+        make(backbone, folder).setup("validate")
+
+
+def test_broken_image_names_set_and_file(backbone: Path, folder: Path) -> None:
+    broken = folder / "image-sets" / VIDEO / "img113.jpg"
+    broken.write_text("no image")
+    module = make(backbone, folder)
+    module.setup("validate")
+    with pytest.raises(DatasetError, match=rf"^IMAGECODE, set {VIDEO}: cannot read image {broken} \("):
+        list(module.val_dataloader())
+
+
+def test_secret_targets_cannot_be_tested(backbone: Path, folder: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"--data\.test_split test: .* secret; .*lightning predict"):
+        make(backbone, folder, test_split="test").setup("test")
+
+
+class Predictor(LightningModule):
+    """Returns what it was asked."""
+
+    def predict_step(self, batch: RetrievalBatch) -> list[str]:
+        return [query["text"] for query in batch["queries"]]
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec.* is deprecated")
+def test_trainer_predicts_in_file_order(backbone: Path, folder: Path, tmp_path: Path) -> None:
+    trainer = Trainer(
+        default_root_dir=tmp_path, accelerator="cpu", logger=False, enable_progress_bar=False, barebones=False
+    )
+    texts = trainer.predict(Predictor(), datamodule=make(backbone, folder, batch_size=2))
+    assert texts == [["a circle ", "a red circle"], ["a square"]]
+
+
+def test_devices_share_the_queries(backbone: Path, world: Path) -> None:
+    asked: list[list[tuple[str, int]]] = []
+    trained: list[list[tuple[str, int]]] = []
+    for rank in (0, 1):
+        module = make(backbone, world, batch_size=3)
+        kwargs = {"num_replicas": 2, "rank": rank}
+        module.trainer = SimpleNamespace(distributed_sampler_kwargs=kwargs)  # type: ignore[assignment]  # all it asks
+        module.setup("fit")
+        asked.append(_asked(module.val_dataloader()))
+        trained.append(_asked(module.train_dataloader()))
+    names = [
+        (item.queries[0]["set_name"], item.queries[0]["query_index"]) for item in module.datasets["val"].items
+    ]
+    assert asked[0] + asked[1] == names  # each exactly once
+    assert not set(trained[0]) & set(trained[1])
+    assert len(trained[0]) == len(trained[1]) > 0
+
+
+def _asked(loader: DataLoader[Any]) -> list[tuple[str, int]]:
+    return [(query["set_name"], query["query_index"]) for batch in loader for query in batch["queries"]]
