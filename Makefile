@@ -3,11 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 LIGHTNING := $(BIN)/lightning
-DATA ?= ../shared/data
 CHECKED := src data_modules callbacks tests
 .DEFAULT_GOAL := help
 
-.PHONY: help install demo real-sample test lint typecheck unit test-all format backbone wheel clean
+.PHONY: help install demo real-sample test lint typecheck unit test-all format backbone picture wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -20,13 +19,36 @@ $(BIN)/.installed: setup.cfg pyproject.toml
 
 install: $(BIN)/.installed ## make .venv and install everything into it
 
-demo: install ## draw the miniature world, run the paper's five stages on it, print the accuracies
-	rm -rf runs/demo
-	@BIN=$(BIN) sh experiments/miniature/demo.sh
+# $(call stage,EXPERIMENT,RUN FOLDER,WORLD): the experiment under its overlay, in a folder of its own
+stage = --config experiments/$(1).yaml --config experiments/$(3)/$(1).yaml --run_dir $(2)
+last = $(1)/checkpoints/last.ckpt
+best = $(1)/checkpoints/best.ckpt
 
-real-sample: install ## the same chain, few steps, on real files below DATA (default ../shared/data)
-	rm -rf runs/real_sample
-	@BIN=$(BIN) DATA=$(DATA) sh experiments/real_sample/run.sh
+D := runs/demo
+demo: install ## draw the miniature world, run the paper's stages on it, print the accuracies (under 15 minutes)
+	rm -rf $(D)
+	$(LIGHTNING) fit  $(call stage,pretrain,$(D)/pretrain,miniature)
+	$(LIGHTNING) test $(call stage,zero_shot,$(D)/zero_shot,miniature) --model.init_from $(call last,$(D)/pretrain)
+	$(LIGHTNING) fit  $(call stage,finetune,$(D)/stage_one,miniature) --model.init_from $(call last,$(D)/pretrain)
+	$(LIGHTNING) test $(call stage,finetune,$(D)/stage_one,miniature) --ckpt_path $(call best,$(D)/stage_one)
+	$(LIGHTNING) fit  $(call stage,inter_context,$(D)/stage_two,miniature) --model.init_from $(call best,$(D)/stage_one)
+	$(LIGHTNING) test $(call stage,inter_context,$(D)/stage_two,miniature) --ckpt_path $(call best,$(D)/stage_two)
+	$(LIGHTNING) test $(call stage,mmvp_vlm,$(D)/mmvp,miniature) --model.init_from $(call best,$(D)/stage_two)
+	$(LIGHTNING) summary $(D)
+
+DATA ?= ../shared/data
+R := runs/real_sample
+RARGS = --model.backbone $(R)/pretrain/backbone --data.tokenizer $(DATA)/bert-base-uncased
+SETS := --data.root $(DATA)/imagecode/mini --data.image_root $(DATA)/imagecode
+real-sample: install ## the same chain, few steps, real size, on the real files below DATA (default ../shared/data)
+	@test -d $(DATA) || { echo "real-sample: no folder $(DATA); set DATA=/path/to/data (docs/real-data.md says what it holds)"; exit 2; }
+	rm -rf $(R)
+	$(LIGHTNING) fit  $(call stage,pretrain,$(R)/pretrain,real_sample) --data.root $(DATA)/coco --data.tokenizer $(DATA)/bert-base-uncased
+	$(LIGHTNING) test $(call stage,zero_shot,$(R)/zero_shot,real_sample) $(RARGS) $(SETS) --model.init_from $(call last,$(R)/pretrain)
+	$(LIGHTNING) fit  $(call stage,finetune,$(R)/stage_one,real_sample) $(RARGS) $(SETS) --model.init_from $(call last,$(R)/pretrain)
+	$(LIGHTNING) fit  $(call stage,inter_context,$(R)/stage_two,real_sample) $(RARGS) $(SETS) --model.init_from $(call last,$(R)/stage_one)
+	$(LIGHTNING) test $(call stage,mmvp_vlm,$(R)/mmvp,real_sample) $(RARGS) --data.root $(DATA)/mmvp_vlm_sample --model.init_from $(call last,$(R)/stage_two)
+	$(LIGHTNING) predict $(call stage,inter_context,$(R)/predict,real_sample) $(RARGS) $(SETS) --model.init_from $(call last,$(R)/stage_two)
 
 test: lint typecheck unit ## lint, types, tests
 
@@ -47,8 +69,14 @@ format: install ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-backbone: install ## train the miniature's backbone anew (about an hour on 2 cores; assets/ holds the result)
-	$(LIGHTNING) fit --config experiments/backbone.yaml --config experiments/miniature/backbone.yaml
+B := runs/backbone
+HARD := --data.group_size 4 --model.negatives_temperature 0.3 --data.batch_size 64 --model.lr 8e-4 --model.warmup_steps 50
+backbone: install ## train the miniature's backbone anew (docs/miniature.md; about an hour); assets/ holds the shipped one
+	$(LIGHTNING) fit $(call stage,backbone,$(B)/easy,miniature)
+	$(LIGHTNING) fit $(call stage,backbone,$(B)/hard,miniature) --model.backbone $(B)/easy/backbone $(HARD) --trainer.max_steps 1400
+
+picture: install ## draw the README's picture from the demo's stage one
+	$(LIGHTNING) gallery $(D)/stage_one --image_root data/miniature/imagecode --queries 4 --to docs/candidates.png
 
 wheel: install ## build the wheel into dist/
 	$(BIN)/python -m build --wheel

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -34,9 +35,9 @@ def test_candidates_come_in_the_order_of_their_numbers(image_root: Path) -> None
 def test_a_picture_shows_every_candidate(image_root: Path, tmp_path: Path) -> None:
     draw_gallery([ROW], image_root, tmp_path / "out" / "gallery.png")
     with Image.open(tmp_path / "out" / "gallery.png") as picture:
-        colours = {colour for _, colour in picture.convert("RGB").getcolors(100_000) or []}
+        pixels = np.asarray(picture.convert("RGB"), dtype=int).reshape(-1, 3)
     for expected in ((40, 40, 40), (120, 120, 120), (220, 220, 220), (0, 158, 115), (213, 94, 0)):
-        assert any(max(abs(a - b) for a, b in zip(c, expected, strict=True)) < 6 for c in colours), expected
+        assert (np.abs(pixels - expected).max(axis=1) < 6).any(), expected
 
 
 def test_queries_are_spread_over_the_run() -> None:

@@ -47,10 +47,13 @@ def config() -> dict[str, Any]:
 
 @cache
 def inputs() -> dict[str, Tensor]:
-    return load_file(FOLDER / "inputs.safetensors")
+    tensors: dict[str, Tensor] = load_file(FOLDER / "inputs.safetensors")
+    return tensors
 
 
-def load_model(file: str, **parts: bool) -> ContextBLIP:
+def load_model(
+    file: str, *, mim_decoder: bool = False, score_head: bool = False, inter_context: bool = False
+) -> ContextBLIP:
     """Build our model around the published weights, through our reader."""
     adapted = read_adapted(str(FOLDER / file))
     sizes = config()
@@ -63,7 +66,9 @@ def load_model(file: str, **parts: bool) -> ContextBLIP:
         inter_context_layers=sizes["ctx_layers"],
         inter_context_heads=sizes["ctx_heads"],
         max_candidates=sizes["candidates"],
-        **parts,
+        mim_decoder=mim_decoder,
+        score_head=score_head,
+        inter_context=inter_context,
     )
     assert model.config.enc_token_id == sizes["enc_token_id"]
     missing, unexpected = model.load_state_dict(adapted.state_dict, strict=False)
@@ -83,7 +88,7 @@ def pretraining_model() -> ContextBLIP:
 def scramble(patches: Tensor) -> Tensor:
     """Permute pixels as the published code does: a (y, x, channel) vector read as (channel, y, x)."""
     side = config()["patch_size"]
-    return patches.unflatten(-1, (3, side, side)).movedim(-3, -1).flatten(-3)
+    return patches.view(*patches.shape[:2], 3, side, side).movedim(2, -1).flatten(2)
 
 
 @cache

@@ -70,7 +70,8 @@ def test_intermediates_come_through_the_final_norm(config: BackboneConfig) -> No
 def test_adapter_computes_its_equation(fusion: AdapterFusion) -> None:
     adapter = MultiScaleAdapter(8, [1, 3], 2, fusion)
     last, states = torch.randn(2, 5, 8), [torch.randn(2, 5, 8), torch.randn(2, 5, 8)]
-    low = [torch.relu(s @ w.weight.T) for s, w in zip(states, adapter.down, strict=True)]
+    weights = [down.get_parameter("weight") for down in adapter.down]
+    low = [torch.relu(s @ w.T) for s, w in zip(states, weights, strict=True)]
     joint = torch.cat(low, -1) if fusion == "concat" else low[0] + low[1]
     torch.testing.assert_close(adapter(last, states), last + torch.relu(joint @ adapter.up.weight.T))
 

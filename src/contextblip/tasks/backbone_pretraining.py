@@ -13,7 +13,7 @@ from contextblip.models.config import BackboneConfig
 from contextblip.models.contextblip import BACKBONE_PARTS, ContextBLIP
 from contextblip.optim import build_optimizer, decayed_groups
 from contextblip.tasks.base import ContextBLIPTask
-from contextblip.tasks.checking import check_optimizer, check_schedule
+from contextblip.tasks.checking import check, check_optimizer, check_schedule
 from contextblip.tasks.matching import draw_negatives, matching_labels, negative_pairs
 from contextblip.tasks.scheduling import over_the_run
 from contextblip.types import CaptionBatch
@@ -54,6 +54,8 @@ class BackbonePretraining(ContextBLIPTask):
         backbone: Where to start: ``random:miniature``, ``random:base`` or a backbone to train further.
         image_size: Side of the input in pixels; ``None`` keeps the backbone's own.
         dropout: Dropout of the text encoder.
+        negatives_temperature: Divides the similarities from which ITM's negatives are drawn; ``None``
+            takes the learned one (BLIP: the hardest), 1 is nearly uniform, which a start from nothing needs.
         lr: Highest learning rate of AdamW.
         betas: Decay rates of AdamW's moments.
         weight_decay: Weight decay of the matrices; biases, norms and the temperature have none.
@@ -70,6 +72,7 @@ class BackbonePretraining(ContextBLIPTask):
         backbone: str = "random:miniature",
         image_size: int | None = None,
         dropout: float = 0.1,
+        negatives_temperature: float | None = None,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         weight_decay: float = 0.05,
@@ -81,7 +84,10 @@ class BackbonePretraining(ContextBLIPTask):
         self.save_hyperparameters()
         check_schedule(lr, warmup_steps, warmup_lr, min_lr)
         check_optimizer(betas, weight_decay)
+        positive = negatives_temperature is None or negatives_temperature > 0
+        check(positive, "negatives_temperature", negatives_temperature, "a number above 0")
         self.dropout = dropout
+        self.negatives_temperature = negatives_temperature
         self.lr = lr
         self.betas = betas
         self.weight_decay = weight_decay
@@ -134,7 +140,8 @@ class BackbonePretraining(ContextBLIPTask):
     ) -> tuple[Tensor, Tensor]:
         """Classify positives and hard negatives: logits ``(3B, 2)`` and labels ``(3B,)``."""
         own = torch.arange(len(input_ids), device=input_ids.device)
-        negatives = draw_negatives(sim, same_image, self.temperature.detach())
+        temperature = self.negatives_temperature or self.temperature.detach()
+        negatives = draw_negatives(sim, same_image, temperature)
         if negatives is not None:
             pairs = negative_pairs(input_ids, attention_mask, negatives)
             input_ids = torch.cat([input_ids, pairs.input_ids])
