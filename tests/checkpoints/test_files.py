@@ -88,3 +88,10 @@ def test_text_is_no_checkpoint(tmp_path: Path) -> None:
 def test_a_broken_config_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)
     assert_refused(tmp_path, "config.json")
+
+
+def test_a_missing_weights_file_is_never_looked_for_on_the_hub() -> None:
+    with pytest.raises(CheckpointError) as refused:
+        load_backbone("weights/model_base.pth")
+    assert "model_base.pth" in str(refused.value)
+    assert "hub does not give" not in str(refused.value)

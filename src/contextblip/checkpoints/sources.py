@@ -74,14 +74,20 @@ def read_raw(
         path = Path(source).expanduser()
         if path.is_file():
             return _from_file(path, vision_heads, text_heads, shapes_only)
-        # a name whose folder exists is a mistyped path rather than a hub id
-        if not path.exists() and huggingface.HUB_ID.fullmatch(source) and not path.parent.is_dir():
+        if not path.exists() and _may_be_hub_id(source):
             path = huggingface.fetch(source)
         if not path.is_dir():
             raise CheckpointError(f"backbone {source!r}: {missing_path(path)}; {ACCEPTED}")
         raw = _from_folder(path, shapes_only)
     raw.config = with_heads(raw.config, vision_heads, text_heads)
     return raw
+
+
+def _may_be_hub_id(source: str) -> bool:
+    """Whether a name that is no file here may be an id: not one of a weights file, nor in a folder here."""
+    path = Path(source)
+    is_file_name = path.suffix in (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
+    return bool(huggingface.HUB_ID.fullmatch(source)) and not is_file_name and not path.parent.is_dir()
 
 
 def _from_folder(folder: Path, shapes_only: bool) -> RawBackbone:
