@@ -27,9 +27,9 @@ def subcommand(config: dict[str, object]) -> str:
 
 def tiny(world: Path, backbone: Path, folder: Path) -> list[str]:
     return [
-        *("--model.backbone", str(backbone), "--data.root", str(world), "--data.image_root", str(world)),
+        *("--model.backbone", str(backbone), "--data.root", str(world)),
         *("--data.num_workers", "0", "--data.batch_size", "4", "--run_dir", str(folder / "run")),
-        *("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"),
+        *("--trainer.accelerator", "cpu"),
     ]
 
 

@@ -67,23 +67,32 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_runs_elsewhere(site: Path, tmp_path: Path) -> None:
-    """The installed command trains on the miniature world with nothing of the checkout in reach."""
-    arguments = (
+    """The installed command trains on a miniature world with nothing of the checkout in reach."""
+    sizes = [
+        f"--{part}=4" for part in ("captions", "captions-val", "vg-images", "sets", "sets-valid", "sets-test")
+    ]
+    training = (
         "fit --model contextblip.tasks.BackbonePretraining --data data_modules.CaptionDataModule "
-        "--data.root miniature:world --data.miniature_captions 16 --data.batch_size 4 --data.num_workers 0 "
-        "--trainer.fast_dev_run true --trainer.accelerator cpu"
+        "--data.root world --data.batch_size 4 --data.num_workers 0 --trainer.fast_dev_run true "
+        "--trainer.accelerator cpu"
     )
-    environment = {**os.environ, "PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
-    run = subprocess.run(
-        [sys.executable, str(site / "bin" / "lightning"), *arguments.split()],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr[-2000:]
     where = "import contextblip, data_modules, callbacks; print(contextblip.__file__, data_modules.__file__)"
-    probe = [sys.executable, "-c", where]
-    seen = subprocess.run(probe, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
-    assert all(path.startswith(str(site)) for path in seen.stdout.split())
+    commands = [
+        ["-c", where],
+        ["-m", "data_modules.miniature", "--root", "world", *sizes],
+        [str(site / "bin" / "lightning"), *training.split()],
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
+    runs = [
+        subprocess.run(
+            [sys.executable, *words],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for words in commands
+    ]
+    assert [run.returncode for run in runs] == [0, 0, 0], [run.stderr[-2000:] for run in runs]
+    assert all(path.startswith(str(site)) for path in runs[0].stdout.split())
