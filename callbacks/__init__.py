@@ -1,0 +1,7 @@
+"""Lightning callbacks that a YAML can name: what a run writes and shows."""
+
+from callbacks.metrics_writer import MetricsWriter
+from callbacks.prediction_writer import PredictionWriter
+from callbacks.throughput_progress_bar import ThroughputProgressBar
+
+__all__ = ["MetricsWriter", "PredictionWriter", "ThroughputProgressBar"]

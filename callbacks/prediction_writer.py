@@ -1,0 +1,167 @@
+"""Writes what a retrieval model answered, one row a query."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from contextblip.types import RetrievalOutput
+
+
+class PredictionWriter(Callback):
+    """Writes ``predictions.jsonl`` into the run folder (``trainer.default_root_dir``) in test and predict.
+
+    Rows are streamed while the run goes on and the file appears under its name when all are there. With
+    several processes each writes a part on the shared file system; rank zero joins them in rank order and
+    keeps one row for each query that a padding sampler repeated.
+
+    A row has ``set``, ``query_index``, ``text``, ``target`` (null where unlabelled), ``logits``, ``scores``
+    (both of the real candidates, in order), ``prediction``, ``is_video``, ``phenomena``, ``n_propositions``.
+
+    Args:
+        filename: Name of the file in the run folder.
+    """
+
+    def __init__(self, filename: str = "predictions.jsonl") -> None:
+        self.filename = filename
+        self._part: TextIO | None = None
+
+    def on_test_batch_end(  # type: ignore[override]  # our steps return a RetrievalOutput
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,  # noqa: ARG002
+        outputs: RetrievalOutput | None,
+        batch: object,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+        dataloader_idx: int = 0,  # noqa: ARG002
+    ) -> None:
+        """Append the batch's rows.
+
+        Args:
+            trainer: Knows the run folder.
+            pl_module: Unused.
+            outputs: What the step returned; anything but a RetrievalOutput is passed over.
+            batch: Unused.
+            batch_idx: Unused.
+            dataloader_idx: Unused.
+        """
+        if (
+            getattr(trainer, "fast_dev_run", False)
+            or not isinstance(outputs, dict)
+            or "candidate_logits" not in outputs
+        ):
+            return
+        if self._part is None:
+            path = self._part_path(trainer, trainer.global_rank)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._part = path.open("w", encoding="utf-8")
+        self._part.writelines(
+            json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n" for row in rows(outputs)
+        )
+
+    on_predict_batch_end = on_test_batch_end
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Join the parts of all processes under the final name.
+
+        Args:
+            trainer: Knows the run folder and the other processes.
+            pl_module: Unused.
+        """
+        self._close()
+        trainer.strategy.barrier("predictions are written")
+        if not trainer.is_global_zero:
+            return
+        parts = [self._part_path(trainer, rank) for rank in range(trainer.world_size)]
+        parts = [part for part in parts if part.is_file()]
+        if not parts:
+            return
+        if len(parts) > 1:
+            whole = parts[0].with_suffix(".joined")
+            with whole.open("w", encoding="utf-8") as file:
+                file.writelines(unique_rows(parts))
+            for part in parts:
+                part.unlink()
+            parts = [whole]
+        parts[0].replace(parts[0].with_name(self.filename))
+
+    on_predict_end = on_test_end
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
+        """Drop the unfinished rows, so that no part is taken for a result.
+
+        Args:
+            trainer: Knows the run folder.
+            pl_module: Unused.
+            exception: Unused.
+        """
+        if self._part is not None:
+            self._close()
+            self._part_path(trainer, trainer.global_rank).unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        """Close the part, so that its last rows are on disk."""
+        if self._part is not None:
+            self._part.close()
+            self._part = None
+
+    def _part_path(self, trainer: Trainer, rank: int) -> Path:
+        """Name a process's part."""
+        return Path(trainer.default_root_dir) / f".{self.filename}.part{rank}"
+
+
+def rows(outputs: RetrievalOutput) -> Iterator[dict[str, Any]]:
+    """Turn a step's output into rows of plain values.
+
+    Args:
+        outputs: What the step returned.
+
+    Yields:
+        One row a query.
+    """
+    mask = outputs["candidate_mask"].cpu()
+    logits, scores = outputs["candidate_logits"].float().cpu(), outputs["scores"].float().cpu()
+    predictions, targets = outputs["prediction"].tolist(), outputs["target_index"].tolist()
+    videos = outputs["is_video"].tolist()
+    for row, query in enumerate(outputs["queries"]):
+        yield {
+            "set": query["set_name"],
+            "query_index": query["query_index"],
+            "text": query["text"],
+            "target": targets[row] if targets[row] >= 0 else None,
+            "logits": _numbers(logits[row][mask[row]]),
+            "scores": _numbers(scores[row][mask[row]]),
+            "prediction": predictions[row],
+            "is_video": videos[row],
+            "phenomena": query["phenomena"],
+            "n_propositions": query["n_propositions"],
+        }
+
+
+def unique_rows(parts: Iterable[Path]) -> Iterator[str]:
+    """Read the parts one after another, each query once.
+
+    Args:
+        parts: Files of JSON lines.
+
+    Yields:
+        Lines, their line ends kept.
+    """
+    seen: set[tuple[str, int]] = set()
+    for part in parts:
+        with part.open(encoding="utf-8") as file:
+            for line in file:
+                row = json.loads(line)
+                key = (row["set"], row["query_index"])
+                if key not in seen:
+                    seen.add(key)
+                    yield line
+
+
+def _numbers(values: Tensor) -> list[float | None]:
+    """List fp32 values by their shortest exact digits; what is not finite becomes null, for want of NaN."""
+    return [float(str(value)) if math.isfinite(value) else None for value in values.numpy()]

@@ -1,0 +1,111 @@
+"""`config.yaml`: every value of a run, written beside what it made."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import lightning
+from jsonargparse import Namespace
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
+
+import contextblip
+from contextblip.cli.run_folder import CONFIG_FILE
+
+# Keys that only some subcommands have, with their defaults
+OWN_KEYS = {"verbose": True, "return_predictions": None}
+
+
+class RunConfigCallback(SaveConfigCallback):
+    """Writes the resolved configuration once the data have been found, for every subcommand.
+
+    Args:
+        parser: Parser of the subcommand.
+        config: Its values.
+        folder: The run folder.
+        subcommand: Names the file where the folder already has a ``config.yaml``.
+    """
+
+    def __init__(
+        self,
+        parser: LightningArgumentParser,
+        config: Namespace,
+        folder: Path,
+        subcommand: str,
+    ) -> None:
+        super().__init__(parser, config, save_to_log_dir=False)
+        self.folder = folder
+        self.subcommand = subcommand
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
+        """Write the file; Lightning calls this in rank zero only.
+
+        Args:
+            trainer: Unused.
+            pl_module: Unused.
+            stage: Unused.
+        """
+        config = self.config.clone()
+        config["run_dir"] = None  # so that the file can be given to --config again, of any subcommand
+        for key, default in OWN_KEYS.items():
+            if config.get(key, default) is default:
+                config.pop(key, None)
+        text = self.parser.dump(config, skip_unset=False, skip_link_targets=False, skip_validation=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / free_name(self.folder, self.subcommand)).write_text(
+            f"{header()}{text}\n", encoding="utf-8"
+        )
+
+
+def free_name(folder: Path, subcommand: str) -> str:
+    """Choose a name that replaces no earlier file.
+
+    Args:
+        folder: The run folder.
+        subcommand: fit, validate, test or predict.
+
+    Returns:
+        ``config.yaml``; where a run is continued or evaluated in place ``config_<subcommand>.yaml``, then
+        ``config_<subcommand>_1.yaml`` and so on.
+    """
+    names = [CONFIG_FILE, f"config_{subcommand}.yaml"]
+    while (folder / names[-1]).exists():
+        names.append(f"config_{subcommand}_{len(names) - 1}.yaml")
+    return next(name for name in names if not (folder / name).exists())
+
+
+def header() -> str:
+    """Say what wrote the file.
+
+    Returns:
+        Comment lines: versions, git commit where there is one, and the command.
+    """
+    versions = f"contextblip {contextblip.__version__}, lightning {lightning.__version__}"
+    commit = git_commit()
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return f"# {versions}{f', commit {commit}' if commit else ''}\n# {command}\n"
+
+
+def git_commit() -> str | None:
+    """Read the commit of the sources.
+
+    Returns:
+        The hash, with a plus sign where tracked files differ from it; ``None`` outside a repository.
+    """
+    command = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--abbrev=40",
+        "--dirty=+",
+        "--exclude=*",
+    ]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603 fixed words
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

@@ -1,0 +1,110 @@
+"""Commands beside fit, validate, test and predict: each an entry of `VERBS`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from contextblip.cli.errors import nearest
+from contextblip.errors import ConfigurationError
+
+FORMS = ("contextblip", "salesforce", "huggingface")
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command with arguments of its own.
+
+    Attributes:
+        help: One line for the list of commands.
+        add_arguments: Declares the arguments.
+        run: Does the work; heavy imports belong inside, so that help stays quick.
+    """
+
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], None]
+
+
+class _VerbParser(argparse.ArgumentParser):
+    """A parser whose mistakes are raised, to be printed as all others are."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what is wrong with the arguments."""
+        name = self.prog.split()[-1]
+        given, choices = message.partition("invalid choice: ")[2].partition(" ")[0].strip("'"), FORMS
+        raise ConfigurationError(f"{name}: {message}{nearest(given, choices) if given else ''}")
+
+
+def _add_convert_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `convert` takes."""
+    parser.add_argument("src", metavar="SRC", help="weights: a folder or file of any known form, or a hub id")
+    parser.add_argument("dst", metavar="DST", help="folder (or .pth file for salesforce) to write")
+    parser.add_argument("--to", required=True, choices=FORMS, help="form to write")
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    """Rewrite weights in another form and say what did not match."""
+    from contextblip.checkpoints import convert
+
+    report = convert(arguments.src, arguments.dst, arguments.to)
+    sys.stdout.write("".join(f"{line}\n" for line in [*report.lines(), f"Wrote {arguments.dst}"]))
+
+
+def _add_summary_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `summary` takes."""
+    chain = "zero_shot, stage_one, stage_two and mmvp"
+    parser.add_argument("folder", metavar="DIR", help=f"folder that holds the runs {chain}")
+
+
+def _summary(arguments: argparse.Namespace) -> None:
+    """Print a chain's accuracies and write summary.json."""
+    from contextblip.summary import print_summary
+
+    print_summary(Path(arguments.folder))
+
+
+def _add_gallery_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `gallery` takes."""
+    parser.add_argument("run", metavar="RUN", help="run folder of `lightning test` or `lightning predict`")
+    parser.add_argument("--image_root", required=True, metavar="DIR", help="folder of the image sets")
+    parser.add_argument("--queries", type=int, default=4, help="how many, spread over the run")
+    parser.add_argument("--to", default="gallery.png", metavar="FILE", help="png, pdf or svg to write")
+
+
+def _gallery(arguments: argparse.Namespace) -> None:
+    """Draw candidate sets with the run's scores."""
+    from contextblip.gallery import choose_queries, draw_gallery, read_predictions
+
+    rows = choose_queries(read_predictions(Path(arguments.run)), arguments.queries)
+    draw_gallery(rows, Path(arguments.image_root), Path(arguments.to))
+    sys.stdout.write(f"Wrote {arguments.to}\n")
+
+
+VERBS = {
+    "gallery": Verb("draw candidate sets with a run's scores", _add_gallery_arguments, _gallery),
+    "summary": Verb("print the accuracies of a chain of runs", _add_summary_arguments, _summary),
+    "convert": Verb("rewrite a backbone's weights in another form", _add_convert_arguments, _convert),
+}
+
+
+def run_verb(name: str, words: list[str]) -> None:
+    """Run a command of `VERBS`.
+
+    Args:
+        name: Which one.
+        words: Its arguments.
+
+    Raises:
+        ConfigurationError: The arguments are wrong.
+    """
+    verb = VERBS[name]
+    parser = _VerbParser(
+        prog=f"lightning {name}", description=f"{verb.help[0].upper()}{verb.help[1:]}.", allow_abbrev=False
+    )
+    verb.add_arguments(parser)
+    verb.run(parser.parse_args(words))

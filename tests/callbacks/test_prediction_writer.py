@@ -1,0 +1,113 @@
+"""What lands in predictions.jsonl."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch.utils.data import DataLoader
+
+from callbacks import PredictionWriter
+from callbacks.prediction_writer import unique_rows
+from contextblip.types import RetrievalBatch
+
+
+def written(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+
+
+def loader(batches: list[RetrievalBatch]) -> DataLoader[RetrievalBatch]:
+    return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]  # a list is a data set
+
+
+@pytest.mark.parametrize("subcommand", ["test", "predict"])
+def test_one_row_a_query_of_real_candidates_only(
+    subcommand: str,
+    task: LightningModule,
+    batches: list[RetrievalBatch],
+    trainer: Callable[..., Trainer],
+    tmp_path: Path,
+) -> None:
+    getattr(trainer(PredictionWriter()), subcommand)(task, loader(batches))
+    rows = written(tmp_path)
+    assert [(row["set"], row["query_index"]) for row in rows] == [("static", 0), ("static", 1), ("video", 0)]
+    assert torch.equal(torch.tensor(rows[0].pop("scores")), torch.tensor([1.5, -2.0]).softmax(0))
+    assert rows[0] == {
+        "set": "static",
+        "query_index": 0,
+        "text": "the «0» one",
+        "target": 0,
+        "logits": [1.5, -2.0],
+        "prediction": 0,
+        "is_video": False,
+        "phenomena": [],
+        "n_propositions": 2,
+    }
+    assert rows[2]["logits"] == [1.5, -2.0, 9.0]
+    assert rows[2]["target"] is None
+    assert rows[2]["is_video"] is True
+    assert rows[2]["phenomena"] == ["negation"]
+    assert rows[2]["n_propositions"] is None
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.jsonl"]
+
+
+def test_a_later_run_replaces_the_file(
+    task: LightningModule, batches: list[RetrievalBatch], trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    for _ in range(2):
+        trainer(PredictionWriter()).test(task, loader(batches), verbose=False)
+    assert len(written(tmp_path)) == 3
+
+
+def test_a_number_json_does_not_know_becomes_null(
+    task: LightningModule, batches: list[RetrievalBatch], trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    batches[0]["images"][0, 1, 0, 0, 0] = torch.nan
+    trainer(PredictionWriter()).predict(task, loader(batches[:1]))
+    assert written(tmp_path)[0]["logits"] == [1.5, None]
+
+
+class Breaking(LightningModule):
+    def predict_step(self, batch: RetrievalBatch, batch_idx: int) -> dict[str, Any]:  # noqa: ARG002
+        if batch_idx:
+            raise RuntimeError("half way")
+        empty = torch.zeros(0, 3)
+        return dict.fromkeys(("candidate_logits", "scores", "candidate_mask"), empty) | {
+            "prediction": empty[:, 0],
+            "target_index": empty[:, 0],
+            "is_video": empty[:, 0],
+            "queries": [],
+        }
+
+
+def test_nothing_is_left_of_a_run_that_broke(
+    batches: list[RetrievalBatch], trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    with pytest.raises(RuntimeError, match="half way"):
+        trainer(PredictionWriter()).predict(Breaking(), loader(batches))
+    assert list(tmp_path.iterdir()) == []
+
+
+class Silent(LightningModule):
+    def predict_step(self, batch: RetrievalBatch) -> torch.Tensor:
+        return batch["images"]
+
+
+def test_other_outputs_are_passed_over(
+    batches: list[RetrievalBatch], trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    trainer(PredictionWriter()).predict(Silent(), loader(batches))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_of_several_processes_are_joined_without_repeats(tmp_path: Path) -> None:
+    def row(name: str, index: int, mark: int) -> str:
+        return json.dumps({"set": name, "query_index": index, "mark": mark}) + "\n"
+
+    parts = [tmp_path / "0", tmp_path / "1"]
+    parts[0].write_text(row("a", 0, 1) + row("b", 0, 2))
+    parts[1].write_text(row("a", 1, 3) + row("a", 0, 4))
+    assert [json.loads(line)["mark"] for line in unique_rows(parts)] == [1, 2, 3]
