@@ -75,8 +75,8 @@ backbone: install ## train the miniature's backbone anew (docs/miniature.md; abo
 	$(LIGHTNING) fit $(call stage,backbone,$(B)/easy,miniature)
 	$(LIGHTNING) fit $(call stage,backbone,$(B)/hard,miniature) --model.backbone $(B)/easy/backbone $(HARD) --trainer.max_steps 1400
 
-picture: install ## draw the README's picture from the demo's stage one
-	$(LIGHTNING) gallery $(D)/stage_one --image_root data/miniature/imagecode --queries 4 --to docs/candidates.png
+picture: install ## draw the README's picture from the demo's stage two
+	$(LIGHTNING) gallery $(D)/stage_two --image_root data/miniature/imagecode --queries 3 --to docs/candidates.png
 
 wheel: install ## build the wheel into dist/
 	$(BIN)/python -m build --wheel

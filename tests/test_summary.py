@@ -34,12 +34,12 @@ def test_summary_has_fractions_and_counts(chain: Path) -> None:
     assert written["stage_two"]["static"] is None, "nothing static was counted"
     assert written["mmvp"] == {"average": 0.4, "n_pairs": 135}
     assert isinstance(console.file, StringIO)
-    assert "30.0 [26-35] n=400" in console.file.getvalue()
+    assert "30.0 [26-35] (400)" in console.file.getvalue()
 
 
 def test_interval_is_wilsons() -> None:
     # 95%: (p + z²/2n ± z sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n) with p = 0.5, n = 100, z = 1.96
-    assert percent(0.5, 100) == "50.0 [40-60] n=100"
+    assert percent(0.5, 100) == "50.0 [40-60] (100)"
     assert percent(None, 0) == "-"
 
 

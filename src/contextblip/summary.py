@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import binomtest
@@ -62,27 +63,29 @@ def summarize(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def percent(accuracy: float | None, count: int) -> str:
-    """Format an accuracy in percent with its 95% Wilson interval and n; empty where nothing was counted."""
+    """Format an accuracy in percent, its 95% Wilson interval and n; a dash where nothing was counted."""
     if accuracy is None or not count:
         return "-"
     interval = binomtest(round(accuracy * count), count).proportion_ci(method="wilson")
-    return f"{100 * accuracy:.1f} [{100 * interval.low:.0f}-{100 * interval.high:.0f}] n={count}"
+    return f"{100 * accuracy:.1f} [{100 * interval.low:.0f}-{100 * interval.high:.0f}] ({count})"
 
 
 def table(summary: dict[str, dict[str, Any]]) -> Table:
     """Lay the summary out for the terminal."""
     drawn = Table(
-        title="Accuracy in % [95% Wilson interval]; chance is 10 (one pair: 25)", title_justify="left"
+        title="Accuracy in % [95% Wilson interval] (n); chance is 10, for pairs 25",
+        title_justify="left",
+        box=box.SIMPLE,
     )
     for heading in ("stage", "all", "video", "static"):
-        drawn.add_column(heading, justify="left" if heading == "stage" else "right")
+        drawn.add_column(heading, justify="left" if heading == "stage" else "right", no_wrap=True)
     for stage in RETRIEVAL_STAGES:
         row = summary[stage]
         cells = [percent(row["all"], row["n"])]
         cells += [percent(row[part], row[f"n_{part}"]) for part in ("video", "static")]
         drawn.add_row(stage.replace("_", " "), *cells)
     pairs = summary[PAIR_STAGE]
-    drawn.add_row("MMVP-VLM pairs", percent(pairs["average"], pairs["n_pairs"]), "", "")
+    drawn.add_row("MMVP-VLM", percent(pairs["average"], pairs["n_pairs"]), "", "")
     return drawn
 
 
