@@ -1,5 +1,7 @@
 """What all data modules share: where the files are, the backbone's sizes and tokenizer, the loaders."""
 
+import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from contextblip.errors import ConfigurationError, DatasetNotFoundError
+from contextblip.errors import ConfigurationError, DatasetError, DatasetNotFoundError
 from contextblip.models.config import PRESETS, BackboneConfig
 from data_modules.loaders import EpochSampler, Order, UnpaddedSampler, make_loader
 from data_modules.text import DEFAULT_TOKENIZER, TextProcessor, check_tokenizer, load_tokenizer
@@ -33,7 +35,7 @@ class BaseDataModule(LightningDataModule):
         num_workers: Processes that load; 0 loads in the main process.
         max_words: Words kept of a text; ``None`` keeps all.
         max_tokens: Tokens kept of a text, [CLS] and [SEP] included.
-        seed: Order and augmentation follow from it, the epoch and the sample alone.
+        seed: Order and augmentation follow from it, the epoch and the row alone; ``None`` takes the run's.
 
     Attributes:
         config: Sizes of the backbone, after ``setup``.
@@ -57,7 +59,7 @@ class BaseDataModule(LightningDataModule):
         num_workers: int,
         max_words: int | None,
         max_tokens: int,
-        seed: int,
+        seed: int | None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -72,7 +74,8 @@ class BaseDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.max_words = max_words
         self.max_tokens = max_tokens
-        self.seed = seed
+        # seed_everything leaves its seed here; without it the draws are fixed all the same
+        self.seed = int(os.environ.get("PL_GLOBAL_SEED", "42")) if seed is None else seed
         self.vocabulary: Path | None = None
         self.config: BackboneConfig | None = None
         self._backbone_vocabulary: Path | None = None
@@ -92,9 +95,23 @@ class BaseDataModule(LightningDataModule):
         """Draw the miniature world where the root asks for it and none, of whatever size, is there yet."""
         if not self.root.startswith(MINIATURE_PREFIXES):
             return
-        from data_modules.miniature import BACKBONE_SIZE, RECORD, MiniatureSize, draw_miniature
+        from data_modules.miniature import (
+            BACKBONE_SIZE,
+            GENERATOR_VERSION,
+            RECORD,
+            MiniatureSize,
+            draw_miniature,
+        )
 
-        if not (self.root_folder / RECORD).is_file():
+        record = self.root_folder / RECORD
+        if record.is_file():
+            drawn_by = json.loads(record.read_text(encoding="utf-8")).get("generator")
+            if drawn_by != GENERATOR_VERSION:
+                raise DatasetError(
+                    f"the miniature world in {self.root_folder} was drawn by generator {drawn_by}, this is "
+                    f"{GENERATOR_VERSION}; remove the folder or name another"
+                )
+        else:
             size = MiniatureSize() if self.root.startswith(MINIATURE_PREFIXES[0]) else BACKBONE_SIZE
             draw_miniature(self.root_folder, size=size)
 
@@ -106,7 +123,9 @@ class BaseDataModule(LightningDataModule):
 
         Raises:
             DatasetNotFoundError: The root does not exist.
+            ConfigurationError: A key's value cannot be used.
         """
+        self._check_numbers()
         if not self.root_folder.is_dir():
             raise DatasetNotFoundError(
                 f"--data.root {self.root_folder} is no folder; name the data set's folder, "
@@ -117,6 +136,18 @@ class BaseDataModule(LightningDataModule):
 
             self.config, self._backbone_vocabulary = read_backbone_config(self.backbone, self.image_size)
         return self.config
+
+    def _check_numbers(self) -> None:
+        """Check the keys that count something."""
+        least = {"batch_size": 1, "global_batch_size": 1, "eval_batch_size": 1, "num_workers": 0}
+        least |= {"max_words": 1, "max_tokens": 3, "randaugment_ops": 0, "randaugment_magnitude": 0}
+        for key, lowest in least.items():
+            value = getattr(self, key, None)
+            if value is not None and value < lowest:
+                raise ConfigurationError(f"--data.{key} is {value}, expected at least {lowest}")
+        scale = getattr(self, "crop_scale_min", 1.0)
+        if not 0 < scale <= 1:
+            raise ConfigurationError(f"--data.crop_scale_min is {scale}, expected above 0 up to 1")
 
     def setup_tokenizer(self, config: BackboneConfig) -> None:
         """Load the tokenizer, once; last in ``setup``: a wrong root is reported before the hub is asked.

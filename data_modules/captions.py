@@ -45,7 +45,7 @@ class CaptionDataModule(BaseDataModule):
         horizontal_flip: Mirror half of the images; off, since captions say left and right.
         randaugment_ops: RandAugment operations an image; 0 switches it off.
         randaugment_magnitude: Their strength, 0 to 10.
-        seed: Order and augmentation follow from it, the epoch and the row alone.
+        seed: Order and augmentation follow from it, the epoch and the row alone; ``None`` takes the run's.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class CaptionDataModule(BaseDataModule):
         horizontal_flip: bool = False,
         randaugment_ops: int = 2,
         randaugment_magnitude: int = 5,
-        seed: int = 42,
+        seed: int | None = None,
     ) -> None:
         super().__init__(
             backbone,
@@ -141,10 +141,6 @@ class CaptionDataModule(BaseDataModule):
             raise ConfigurationError(f"--data.val_fraction is {self.val_fraction}, expected 0 up to below 1")
         if self.group_size < 1:
             raise ConfigurationError(f"--data.group_size is {self.group_size}, expected at least 1")
-        if not 0 < self.crop_scale_min <= 1:
-            raise ConfigurationError(
-                f"--data.crop_scale_min is {self.crop_scale_min}, expected above 0 up to 1"
-            )
 
     def _sources(self, splits: Sequence[Split]) -> list[Source]:
         sources = []

@@ -69,7 +69,7 @@ class ImageCoDeDataModule(BaseDataModule):
         randaugment_magnitude: Their strength, 0 to 10.
         group_sets: Whether the descriptions of a set come in one training batch, so that its images are read
             and encoded once.
-        seed: Order and augmentation follow from it, the epoch and the row alone.
+        seed: Order and augmentation follow from it, the epoch and the row alone; ``None`` takes the run's.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class ImageCoDeDataModule(BaseDataModule):
         randaugment_ops: int = 2,
         randaugment_magnitude: int = 5,
         group_sets: bool = True,
-        seed: int = 42,
+        seed: int | None = None,
     ) -> None:
         super().__init__(
             backbone,

@@ -42,7 +42,6 @@ class MMVPVLMDataModule(BaseDataModule):
         tokenizer: A ``vocab.txt``, folder or hub id; ``None``: the backbone's own, else bert-base-uncased.
         prompt_prefix: Written before each statement; the paper's is "a photo of ".
         batch_size: Pairs a step and device.
-        global_batch_size: Not of use here; kept so that every data module has the same keys.
         eval_batch_size: Pairs an evaluation step; ``None``: ``batch_size``.
         num_workers: Processes that load.
         max_words: Words kept of a statement, prefix included.
@@ -58,7 +57,6 @@ class MMVPVLMDataModule(BaseDataModule):
         tokenizer: str | None = None,
         prompt_prefix: str = "a photo of ",
         batch_size: int = 8,
-        global_batch_size: int | None = None,
         eval_batch_size: int | None = None,
         num_workers: int = 2,
         max_words: int | None = 30,
@@ -71,7 +69,7 @@ class MMVPVLMDataModule(BaseDataModule):
             image_root=image_root,
             tokenizer=tokenizer,
             batch_size=batch_size,
-            global_batch_size=global_batch_size,
+            global_batch_size=None,
             eval_batch_size=eval_batch_size,
             num_workers=num_workers,
             max_words=max_words,

@@ -46,6 +46,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_scan_finds_commands() -> None:
     assert len(COMMANDS) > 15
+    assert not [page for page in PAGES if re.search(r"@[A-Z_]+@", page.read_text(encoding="utf-8"))]
     assert all(page_commands(page) for page in PAGES if page.name in ("README.md", "command-line.md"))
 
 

@@ -39,7 +39,8 @@ def test_experiment_runs(path: Path, world: Path, backbone: Path, tmp_path: Path
     configs = [base] if path == base else [base, path]
     command = subcommand(yaml.safe_load(base.read_text()))
     arguments = [word for config in configs for word in ("--config", str(config))]
-    extra = ["--data.global_batch_size", "4"] if path.name == "pretrain.yaml" else []
+    shared = "mmvp" not in path.name
+    extra = ["--data.global_batch_size", "4"] if shared else []
     if path.name == "pretrain.yaml":
         extra += ["--model.decoder_heads", "4"]
     main([command, *arguments, *tiny(world, backbone, tmp_path), *extra, "--trainer.fast_dev_run", "2"])
@@ -58,6 +59,7 @@ def run(command: str, name: str, world: Path, backbone: Path, folder: Path, *ext
         word for word in tiny(world, backbone, folder) if word not in ("--run_dir", str(folder / "run"))
     ]
     limit = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2"] if command == "fit" else []
+    limit += [] if name == "mmvp_vlm" else ["--data.global_batch_size", "8"]
     main([command, *config, *common, *limit, *extra])
 
 
@@ -68,9 +70,7 @@ def test_the_chain_from_captions_to_accuracies(world: Path, backbone: Path, tmp_
         run(command, name, world, backbone, tmp_path, "--run_dir", str(tmp_path / run_dir), *extra)
         return tmp_path / run_dir
 
-    pretrain = stage(
-        "fit", "pretrain", "pretrain", "--model.decoder_heads", "4", "--data.global_batch_size", "8"
-    )
+    pretrain = stage("fit", "pretrain", "pretrain", "--model.decoder_heads", "4")
     adapted = ["--model.init_from", str(pretrain / "checkpoints" / "last.ckpt")]
     zero_shot = stage("test", "zero_shot", "zero_shot", *adapted)
     one = stage("fit", "finetune", "stage_one", *adapted)

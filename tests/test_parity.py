@@ -238,7 +238,7 @@ def stage_two(kind: str) -> tuple[dict[str, Tensor], ContextBLIP]:
     assert model.inter_context is not None
     logits = model.score_candidates(features, is_video, known, inter_context=True)
     tensors = {
-        "x_pos": model.inter_context.embed(features, is_video),
+        "x_pos": model.inter_context.embed(features, is_video, known),
         "ctx_out": model.inter_context(features, is_video, known),
         "logits": logits[..., None],
         "loss": loss_candidates(logits, inputs()["target_index"][None]),

@@ -199,3 +199,5 @@ def test_a_larger_static_set_is_fine_a_larger_video_names_the_key() -> None:
     assert encoder(features, torch.tensor([False, False]), known).shape == (2, 4, 8)
     with pytest.raises(ConfigurationError, match="--model.max_candidates 4"):
         encoder(features, torch.tensor([False, True]), known)
+    known[1, 3] = False  # a padded video of 3 beside a static set of 4
+    assert encoder(features, torch.tensor([False, True]), known).shape == (2, 4, 8)

@@ -238,7 +238,7 @@ def test_pairs_protocol(make_task: MakeTask, evaluate: Evaluate, stage: str) -> 
 
 
 def test_video_with_too_many_candidates_names_the_key(make_task: MakeTask, image_sets: ImageSets) -> None:
-    task, batch = make_task("inter_context", max_candidates=3), image_sets()
+    task, batch = make_task("inter_context", max_candidates=2), image_sets()
     with pytest.raises(ConfigurationError, match="max_candidates"):
         task.score(batch)
     batch["is_video"][:] = False

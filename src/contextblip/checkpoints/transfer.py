@@ -69,6 +69,7 @@ def load_adapted(
             f"{_advice(part, adapted.hyper_parameters)}"
         )
     _check_shapes(taken, target, adapted)
+    _check_reading(model, {part_of(name) for name in taken}, adapted)
     model.load_state_dict(taken, strict=False)
     report.matched = len(taken)
     report.notes += [f"starts new: {part}" for part in sorted(untouched)]
@@ -112,6 +113,24 @@ def _check_shapes(taken: StateDict, target: Mapping[str, Tensor], adapted: Adapt
             f"{tuple(taken[name].shape)}, this model has {tuple(target[name].shape)}; "
             f"{_advice(part_of(name), adapted.hyper_parameters)}"
         )
+
+
+def _check_reading(model: ContextBLIP, parts: set[str], adapted: AdaptedWeights) -> None:
+    """Compare what decides how tensors are read but not their shape, where the checkpoint knows it."""
+    ours: dict[str, Any] = {"itm_token": model.itm_token}
+    if "adapter" in parts and model.adapter is not None:
+        ours |= {"adapter_layers": list(model.adapter.layers), "adapter_fusion": model.adapter.fusion}
+    if "inter_context" in parts and model.inter_context is not None:
+        ours["inter_context_heads"] = model.inter_context.heads
+    if "mim_decoder" in parts and model.mim_decoder is not None:
+        ours["decoder_heads"] = model.mim_decoder.heads
+    for key, used in ours.items():
+        trained = adapted.hyper_parameters.get(key, used)
+        if (list(trained) if isinstance(trained, tuple) else trained) != used:
+            raise CheckpointError(
+                f"{adapted.source}: was trained with {key} {trained!r}, this model has {used!r}; "
+                f"set --model.{key} to the former"
+            )
 
 
 def _advice(part: str, hyper_parameters: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ from contextblip.cli.parsing_errors import explain_parsing
 from contextblip.cli.processes import say
 from contextblip.cli.results import print_metrics
 from contextblip.cli.run_folder import RunFolder
-from contextblip.errors import ConfigurationError
+from contextblip.errors import ConfigurationError, UserError
 
 # (key, value) of the trainer -> the callback that has nothing to do then
 IDLE_CALLBACKS = {
@@ -54,6 +54,9 @@ def run(arguments: Arguments) -> None:
             ContextBLIPCLI(arguments, sources, default_config, folder)
         except ParsingError as error:
             raise ConfigurationError(explain_parsing(error, sources)) from error
+        except UserError:
+            folder.discard()
+            raise
         finally:
             folder.close()
 

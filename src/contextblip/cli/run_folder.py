@@ -75,6 +75,16 @@ class RunFolder:
         if not any(self.path.iterdir()):
             self.path.rmdir()
 
+    def discard(self) -> None:
+        """Take back what a run wrote before a mistake of the user stopped it, so that it can be repeated."""
+        if not self._made or not is_rank_zero() or not self.path.is_dir():
+            return
+        if any((self.path / name).exists() for name in ("checkpoints", "metrics.json", "predictions.jsonl")):
+            return
+        for pattern in (CONFIG_FILE, "hparams.yaml", "events.out.tfevents.*"):
+            for file in self.path.glob(pattern):
+                file.unlink()
+
     def _next_version(self, folder: Path, *, make: bool) -> Path:
         """Take the next free number; making the folder claims it, so that two commands never share one."""
         taken = [

@@ -33,6 +33,7 @@ class InterContextEncoder(nn.Module):
     ) -> None:
         super().__init__()
         check_heads(width, heads, "inter_context_heads")
+        self.heads = heads
         self.position_embeddings = nn.Embedding(max_candidates, width)
         self.layers = nn.ModuleList(
             TransformerLayer(width, heads, mlp_width or 4 * width, dropout=dropout) for _ in range(layers)
@@ -40,12 +41,13 @@ class InterContextEncoder(nn.Module):
         self.apply(init_bert_weights)
         nn.init.normal_(self.position_embeddings.weight, std=position_std)
 
-    def embed(self, features: Tensor, is_video: Tensor) -> Tensor:
+    def embed(self, features: Tensor, is_video: Tensor, candidate_mask: Tensor) -> Tensor:
         """Add positions to the candidates of videos; static sets have no order.
 
         Args:
             features: ``(B, K, D)``.
             is_video: ``(B,)`` bool.
+            candidate_mask: True at real candidates, ``(B, K)``.
 
         Returns:
             ``(B, K, D)``.
@@ -56,10 +58,12 @@ class InterContextEncoder(nn.Module):
         candidates, rows = features.shape[1], self.position_embeddings.num_embeddings
         positions = self.position_embeddings.weight[:candidates]
         if candidates > rows:
-            if bool(is_video.any()):
+            # K is the batch's largest set; a static one may be larger than any video
+            largest = int((candidate_mask.sum(dim=1) * is_video).max())
+            if largest > rows:
                 raise ConfigurationError(
-                    f"a video set has {candidates} candidates, but the inter-context encoder knows {rows} "
-                    f"positions: set --model.max_candidates {candidates} and train it again"
+                    f"a video set has {largest} candidates, but the inter-context encoder knows {rows} "
+                    f"positions: set --model.max_candidates {largest} and train it again"
                 )
             positions = torch.nn.functional.pad(positions, (0, 0, 0, candidates - rows))
         return features + is_video[:, None, None].to(features.dtype) * positions
@@ -75,7 +79,7 @@ class InterContextEncoder(nn.Module):
         Returns:
             Contextual features, ``(B, K, D)``.
         """
-        hidden = self.embed(features, is_video)
+        hidden = self.embed(features, is_video, candidate_mask)
         mask = padding_mask(candidate_mask)
         for layer in self.layers:
             hidden, _ = layer(hidden, mask)

@@ -65,6 +65,7 @@ class MIMDecoder(nn.Module):
         if text not in ("fused", "text", "none"):
             raise ConfigurationError(f"decoder_text is {text!r}, but must be 'fused', 'text' or 'none'")
         self.text = text
+        self.heads = heads
         context_width = None if text == "none" else text_width
         self.mask_token = nn.Parameter(torch.empty(width))
         # One row more than patches: the published model has it (unused), its parameter count includes it

@@ -174,13 +174,25 @@ class BackbonePretraining(ContextBLIPTask):
             batch: Image-caption pairs.
             batch_idx: Position in the epoch; seeds the negatives.
         """
+        self._evaluate(batch, batch_idx, "val")
+
+    def test_step(self, batch: CaptionBatch, batch_idx: int) -> None:
+        """Log both losses; the negatives are the same each time.
+
+        Args:
+            batch: Image-caption pairs.
+            batch_idx: Position in the epoch; seeds the negatives.
+        """
+        self._evaluate(batch, batch_idx, "test")
+
+    def _evaluate(self, batch: CaptionBatch, batch_idx: int, stage: str) -> None:
         with isolate_rng():
             torch.manual_seed(batch_idx)
-            self._log("val", self.losses(batch), batch)
+            self._log(stage, self.losses(batch), batch)
 
     def _log(self, stage: str, losses: BackboneLosses, batch: CaptionBatch) -> None:
         values = {f"{stage}/{name}": value.detach() for name, value in losses._asdict().items()}
-        self.log_dict(values, batch_size=len(batch["images"]), sync_dist=stage == "val", prog_bar=True)
+        self.log_dict(values, batch_size=len(batch["images"]), sync_dist=stage != "train", prog_bar=True)
 
     def on_train_batch_end(self, _outputs: object, _batch: object, _batch_idx: int) -> None:
         """Keep the temperature in BLIP's range and in the model, which saves it."""

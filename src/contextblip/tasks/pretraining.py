@@ -219,15 +219,28 @@ class Pretraining(ContextBLIPTask):
             batch: Image-caption pairs.
             batch_idx: Position in the epoch; seeds what is drawn.
         """
-        with isolate_rng():
-            torch.manual_seed(batch_idx)
-            output = self.run_step(batch)
-        self._log("val", output)
+        output = self._evaluate(batch, batch_idx, "val")
         if output.attention is not None and self._compares_masks:
             self._log_mask_changed(output.attention, batch)
 
+    def test_step(self, batch: CaptionBatch, batch_idx: int) -> None:
+        """Log the losses.
+
+        Args:
+            batch: Image-caption pairs.
+            batch_idx: Position in the epoch; seeds what is drawn.
+        """
+        self._evaluate(batch, batch_idx, "test")
+
+    def _evaluate(self, batch: CaptionBatch, batch_idx: int, stage: str) -> PretrainingOutput:
+        with isolate_rng():
+            torch.manual_seed(batch_idx)
+            output = self.run_step(batch)
+        self._log(stage, output)
+        return output
+
     def _log(self, stage: str, output: PretrainingOutput) -> None:
-        size, synchronise = len(output.fused), stage == "val"
+        size, synchronise = len(output.fused), stage != "train"
         values = {"loss_itm": output.loss_itm, "accuracy_itm": _accuracy(output)}
         if output.loss_tmim is not None and output.row_attention is not None:
             values["loss_tmim"] = output.loss_tmim
@@ -243,7 +256,8 @@ class Pretraining(ContextBLIPTask):
         mask = policy.select(row_attention, torch.zeros_like(row_attention)).mask
         changed = self._masks.changed(batch["index"], mask)
         if len(changed):
-            self.log("val/mask_changed", changed.mean(), batch_size=len(changed), sync_dist=True)
+            shares = {"val/mask_changed": changed.mean(), "val/masks_changed": (changed > 0).float().mean()}
+            self.log_dict(shares, batch_size=len(changed), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         """Let this validation's masks be what the next one compares with."""
