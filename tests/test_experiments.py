@@ -135,3 +135,64 @@ def test_the_resolved_config_holds_what_was_asked_for(world: Path, backbone: Pat
     checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     shapes = {name: tuple(t.shape) for name, t in checkpoint["state_dict"].items() if ".adapter." in name}
     assert shapes == {"model.adapter.down.0.weight": (6, 24), "model.adapter.up.weight": (24, 6)}
+
+
+@pytest.mark.parametrize("name", ["pretrain", "backbone"])
+def test_caption_tasks_can_be_tested(name: str, world: Path, backbone: Path, tmp_path: Path) -> None:
+    heads = ["--model.decoder_heads", "4"] if name == "pretrain" else []
+    run("test", name, world, backbone, tmp_path, "--run_dir", str(tmp_path / "run"), *heads)
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert {"test/loss", "test/loss_itm", "test/accuracy_itm"} <= metrics.keys()
+
+
+def test_init_from_refuses_other_layers_of_the_same_shape_and_the_mended_command_runs(
+    world: Path, backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretrain = tmp_path / "pretrain"
+    budget = ["--model.decoder_heads", "4", "--trainer.limit_val_batches", "1"]
+    run("fit", "pretrain", world, backbone, tmp_path, "--run_dir", str(pretrain), *budget)
+    adapted = ["--model.init_from", str(pretrain / "checkpoints" / "last.ckpt")]
+    place = ["--run_dir", str(tmp_path / "zero_shot")]
+    with pytest.raises(SystemExit) as stop:
+        run(
+            "test",
+            "zero_shot",
+            world,
+            backbone,
+            tmp_path,
+            *adapted,
+            *place,
+            "--model.adapter_layers",
+            "[1,2,3,4]",
+        )
+    assert stop.value.code == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "was trained with adapter_layers [3, 6, 9, 12], this model has [1, 2, 3, 4]" in message
+    run("test", "zero_shot", world, backbone, tmp_path, *adapted, *place)
+    assert (tmp_path / "zero_shot" / "config.yaml").is_file()
+
+
+def test_a_mask_ratio_on_the_command_line_beats_the_checkpoints(
+    world: Path, backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ["--run_dir", str(tmp_path / "run"), "--model.decoder_heads", "4"]
+    run("fit", "pretrain", world, backbone, tmp_path, *place, "--model.mask_ratio", "0.5")
+    again = ["--ckpt_path", str(tmp_path / "run" / "checkpoints" / "last.ckpt"), "--model.mask_ratio", "0.75"]
+    run("validate", "pretrain", world, backbone, tmp_path, *place, *again)
+    assert "model.mask_ratio: 0.5 -> 0.75" in capsys.readouterr().out
+    resolved = yaml.safe_load((tmp_path / "run" / "config_validate.yaml").read_text())
+    assert resolved["model"]["init_args"]["mask_ratio"] == 0.75
+
+
+def test_the_runs_seed_orders_the_data(monkeypatch: pytest.MonkeyPatch, world: Path, backbone: Path) -> None:
+    from data_modules import ImageCoDeDataModule
+
+    orders = []
+    for seed in ("1", "1", "2"):
+        monkeypatch.setenv("PL_GLOBAL_SEED", seed)
+        module = ImageCoDeDataModule(str(backbone), str(world), num_workers=0, batch_size=4)
+        module.setup("fit")
+        batches = list(module.train_dataloader())
+        orders.append([query["text"] for batch in batches for query in batch["queries"]])
+    assert orders[0] == orders[1]
+    assert orders[0] != orders[2]
