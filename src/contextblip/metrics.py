@@ -180,6 +180,20 @@ def flat_shares(shares: Mapping[str, Share], prefix: str) -> dict[str, float]:
     return values | {f"n/{prefix}/{name}": float(share.n) for name, share in shares.items()}
 
 
+def attention_entropy(row_attention: Tensor) -> Tensor:
+    """Return the mean entropy, in nats, of attention over the patches after bringing it to sum 1.
+
+    Args:
+        row_attention: Non-negative, ``(B, P)``.
+
+    Returns:
+        Scalar between 0 and log P.
+    """
+    share = row_attention.float() / row_attention.float().sum(dim=1, keepdim=True).clamp_min(1e-12)
+    entropy: Tensor = torch.special.entr(share).sum(dim=1)
+    return entropy.mean()
+
+
 def _query_groups(query: Query, is_video: bool) -> list[str]:
     """Return the names of the groups a query belongs to."""
     words = len(query["text"].split())

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
+from contextblip.metrics import attention_entropy
 from contextblip.tasks.mask_memory import MaskMemory
 from contextblip.tasks.matching import draw_negatives, matching_labels, negative_pairs
-from contextblip.tasks.pretraining import attention_entropy
 
 
 def test_other_captions_of_an_image_are_never_its_negatives() -> None:

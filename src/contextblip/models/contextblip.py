@@ -289,9 +289,7 @@ class ContextBLIP(nn.Module):
             ``candidate_logits``, ``(B, K)`` float32, -inf at padded candidates.
         """
         if self.score_head is None:
-            raise ConfigurationError(
-                "this model has no score head: use --model.score itm or a stage-one model"
-            )
+            raise ConfigurationError("this model has no score head: set --model.score itm")
         states = features
         if inter_context:
             if self.inter_context is None:

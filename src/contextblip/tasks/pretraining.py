@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from contextblip.metrics import attention_entropy
 from contextblip.models.adapter import AdapterFusion
 from contextblip.models.config import BackboneConfig
 from contextblip.models.contextblip import ContextBLIP, ITMToken
@@ -286,20 +287,6 @@ class Pretraining(ContextBLIPTask):
             warmup_lr=self.warmup_lr,
             min_lr=self.min_lr,
         )
-
-
-def attention_entropy(row_attention: Tensor) -> Tensor:
-    """Return the mean entropy, in nats, of attention over the patches after bringing it to sum 1.
-
-    Args:
-        row_attention: Non-negative, ``(B, P)``.
-
-    Returns:
-        Scalar between 0 and log P.
-    """
-    share = row_attention.float() / row_attention.float().sum(dim=1, keepdim=True).clamp_min(1e-12)
-    entropy: Tensor = torch.special.entr(share).sum(dim=1)
-    return entropy.mean()
 
 
 def _accuracy(output: PretrainingOutput) -> Tensor:
