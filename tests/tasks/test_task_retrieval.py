@@ -1,6 +1,7 @@
 """Scoring candidates: against a slow loop, under shuffling and padding, and what is counted."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -274,3 +275,20 @@ def test_zero_shot_refuses_to_train(
 ) -> None:
     with pytest.raises(ConfigurationError, match="trains nothing"):
         fit(make_task("zero_shot"), [image_sets()], max_epochs=1)
+
+
+@pytest.mark.parametrize(("stage", "warned"), [("zero_shot", True), ("inter_context", False)])
+def test_ranking_a_fine_tuned_model_by_its_untrained_itm_head_is_said(
+    make_task: MakeTask,
+    fit: Callable[..., Trainer],
+    image_sets: ImageSets,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    stage: str,
+    warned: bool,
+) -> None:
+    trainer = fit(make_task("fine_tuning"), [image_sets()], max_epochs=1)
+    trainer.save_checkpoint(tmp_path / "one.ckpt")
+    caplog.clear()
+    make_task(stage, init_from=str(tmp_path / "one.ckpt"))
+    assert ("its ITM head, which ranks here, was not" in caplog.text) == warned

@@ -62,6 +62,9 @@ class ContextBLIPTask(LightningModule):
     # Whether a random backbone is kept in the run folder, where later stages can name it.
     keeps_random_backbone = True
 
+    # What the candidates are ranked by, in the tasks that rank.
+    ranks_by: str | None = None
+
     model: ContextBLIP
 
     def __init__(
@@ -131,6 +134,8 @@ class ContextBLIPTask(LightningModule):
         loaded = {key.split(".")[0] for key in adapted.state_dict}
         self._untrained -= loaded
         self._backbone_adapted |= bool(loaded & set(BACKBONE_PARTS))
+        if self.ranks_by == "itm" and "score_head" in loaded:
+            log.warning("%s is fine-tuned: its ITM head, which ranks here, was not", self.init_from)
 
     def _freeze(self) -> None:
         """Leave gradients on the trained parts only, before any strategy wraps the module."""

@@ -90,7 +90,7 @@ class InterContext(RetrievalTask):
         self.inter_context_heads = inter_context_heads
         self.max_candidates = max_candidates
         self.position_std = position_std
-        self.ranks_by: Score = score
+        self.ranks_by = score
         self.dropout = dropout
         self.lr = lr
         self.betas = betas

@@ -25,6 +25,8 @@ class ZeroShot(RetrievalTask):
         itm_token: First token of an image-grounded text: [ENC] as BLIP was trained, or [CLS].
     """
 
+    ranks_by = "itm"
+
     def __init__(
         self,
         backbone: str,
@@ -47,6 +49,19 @@ class ZeroShot(RetrievalTask):
             itm_token,
         )
         self.save_hyperparameters()
+
+    def setup(self, stage: str) -> None:
+        """Make the counters; training is refused before any weights are loaded.
+
+        Args:
+            stage: Name of the Trainer's entry point.
+
+        Raises:
+            ConfigurationError: The stage is ``fit``.
+        """
+        if stage == "fit":
+            self.training_step()
+        super().setup(stage)
 
     def build_model(self, config: BackboneConfig) -> ContextBLIP:
         """Build BLIP with adapter.
