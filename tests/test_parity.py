@@ -120,8 +120,8 @@ def masked_image_tensors(layout: str) -> dict[str, Tensor]:
     seen = scramble(visible) if layout == "published" else visible
     depth = range(1, model.config.vision_layers + 1)
     text = inputs()["attention_mask"]
-    arguments = (out.visible_embeds, out.mask.ids_keep, out.mask.ids_mask, out.fused, text)
-    text_embeds = decoder.text_states(out.fused)
+    arguments = (out.visible_embeds, out.mask.ids_keep, out.mask.ids_mask, out.multimodal_embeds, text)
+    text_embeds = decoder.text_states(out.multimodal_embeds)
     assert text_embeds is not None
     assert out.reconstruction is not None
     assert out.target is not None
@@ -175,10 +175,10 @@ def pretraining_tensors() -> dict[str, Tensor]:
         "weights_t2i": negative_weights(out.sim_t2i),
         "weights_i2t": negative_weights(out.sim_i2t),
         "encoder_input_ids": encoder_ids,
-        "fused_hidden_pos": out.fused,
+        "fused_hidden_pos": out.multimodal_embeds,
         "text_ids_neg": encoder_ids[given["neg_text_idx"]],
         "text_atts_neg": given["attention_mask"][given["neg_text_idx"]],
-        "vl_embeddings": torch.cat([out.fused[:, 0], negative.multimodal_embeds[:, 0]]),
+        "vl_embeddings": torch.cat([out.multimodal_embeds[:, 0], negative.multimodal_embeds[:, 0]]),
         "itm_logits": out.itm_logits,
         "itm_labels": out.itm_labels,
         "loss_itm": out.loss_itm,

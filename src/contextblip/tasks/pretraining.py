@@ -241,7 +241,7 @@ class Pretraining(ContextBLIPTask):
         return output
 
     def _log(self, stage: str, output: PretrainingOutput) -> None:
-        size, synchronise = len(output.fused), stage != "train"
+        size, synchronise = len(output.multimodal_embeds), stage != "train"
         values = {"loss_itm": output.loss_itm, "accuracy_itm": _accuracy(output)}
         if output.loss_tmim is not None and output.row_attention is not None:
             values["loss_tmim"] = output.loss_tmim

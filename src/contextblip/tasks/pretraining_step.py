@@ -27,7 +27,7 @@ class PretrainingOutput(NamedTuple):
         text_features: Unit norm, ``(B, E)``.
         sim_i2t: Cosine similarities, row = image, ``(B, B)``.
         sim_t2i: Cosine similarities, row = text, ``(B, B)``.
-        fused: Fused states of the positive pairs, ``(B, L, D)``.
+        multimodal_embeds: Fused states of the positive pairs, ``(B, L, D)``.
         itm_logits: Positives, texts with negative images, images with negative texts, ``(3B, 2)``; a batch
             of one has its positive only.
         itm_labels: ``(3B,)`` int64.
@@ -48,7 +48,7 @@ class PretrainingOutput(NamedTuple):
     text_features: Tensor
     sim_i2t: Tensor
     sim_t2i: Tensor
-    fused: Tensor
+    multimodal_embeds: Tensor
     itm_logits: Tensor
     itm_labels: Tensor
     loss: Tensor
@@ -148,7 +148,7 @@ def _matching_step(
         text_features=text_features,
         sim_i2t=sim_t2i.T,
         sim_t2i=sim_t2i,
-        fused=fused,
+        multimodal_embeds=fused,
         itm_logits=itm_logits,
         itm_labels=itm_labels,
         loss=loss,
@@ -167,7 +167,7 @@ def _reconstruction_step(
     """Step 2: encode the visible patches, fill in the masked ones and compare with the input."""
     model, decoder = encoder.model, encoder.model.mim_decoder
     visible_embeds = encoder(mask.ids_keep)
-    context = output.text_embeds if decoder is not None and decoder.text == "text" else output.fused
+    context = output.text_embeds if decoder is not None and decoder.text == "text" else output.multimodal_embeds
     reconstruction = model.decode(visible_embeds, mask.ids_keep, mask.ids_mask, context, attention_mask)
     target = take_patches(encoder.patches, mask.ids_mask)
     target = normalize_patches(target) if normalize_pixels else target
