@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 LIGHTNING := $(BIN)/lightning
-CHECKED := src data_modules callbacks tests
+CHECKED := src data_modules callbacks tests benchmarks
 .DEFAULT_GOAL := help
 
-.PHONY: help install demo real-sample test lint typecheck unit test-all format backbone picture wheel clean
+.PHONY: help install demo real-sample test lint typecheck unit test-all bench format backbone picture wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -64,6 +64,9 @@ unit: install ## the tests without the slow ones
 
 test-all: install ## all tests, the slow ones too
 	$(BIN)/python -m pytest
+
+bench: install ## images/s against the plain pipeline; start-up and memory with 1.3M captions (benchmarks/data.json)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.data
 
 format: install ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .

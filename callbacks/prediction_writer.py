@@ -20,7 +20,8 @@ class PredictionWriter(Callback):
     keeps one row for each query that a padding sampler repeated.
 
     A row has ``set``, ``query_index``, ``text``, ``target`` (null where unlabelled), ``logits``, ``scores``
-    (both of the real candidates, in order), ``prediction``, ``is_video``, ``phenomena``, ``n_propositions``.
+    (both of the real candidates, in order), ``prediction``, ``is_video``, ``phenomena``, ``n_propositions``,
+    ``challenging``.
 
     Args:
         filename: Name of the file in the run folder.
@@ -139,6 +140,7 @@ def rows(outputs: RetrievalOutput) -> Iterator[dict[str, Any]]:
             "is_video": videos[row],
             "phenomena": query["phenomena"],
             "n_propositions": query["n_propositions"],
+            "challenging": query["challenging"],
         }
 
 

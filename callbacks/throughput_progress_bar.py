@@ -59,6 +59,7 @@ class ThroughputBar(Tqdm):
             total: Number of batches, where it changed.
         """
         self.samples = 0
+        self.sample_name = "batches"
         super().reset(total)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
@@ -204,14 +205,14 @@ class ThroughputProgressBar(TQDMProgressBar):
 
 
 def count_batch(bar: ThroughputBar, batch: object, world_size: int) -> None:
-    """Add a batch's samples: queries of a retrieval batch, images of a caption batch.
+    """Add a batch's samples: queries of a retrieval batch, images of a caption batch, else texts.
 
     Args:
         bar: The bar in use.
         batch: What the data module gave.
         world_size: Number of processes, each of which has such a batch.
     """
-    for key, name in (("queries", "queries"), ("images", "images")):
+    for key, name in (("queries", "queries"), ("images", "images"), ("input_ids", "texts")):
         if isinstance(batch, dict) and key in batch:
             bar.samples += len(batch[key]) * world_size
             bar.sample_name = name

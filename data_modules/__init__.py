@@ -27,3 +27,8 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401  # the classes share no more 
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Name the classes as if they were imported, for those who search the package for one."""
+    return sorted({*globals(), *_HOMES})

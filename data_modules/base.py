@@ -4,17 +4,29 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
 from contextblip.errors import ConfigurationError, DatasetError, DatasetNotFoundError
-from contextblip.models.config import PRESETS, BackboneConfig
+from contextblip.models.config import BackboneConfig
 from data_modules.loaders import EpochSampler, Order, UnpaddedSampler, make_loader
-from data_modules.text import DEFAULT_TOKENIZER, TextProcessor, check_tokenizer, load_tokenizer
+from data_modules.text import (
+    CutTexts,
+    TextProcessor,
+    check_tokenizer,
+    count_cut_texts,
+    load_tokenizer,
+    sample_evenly,
+    vocabulary_beside,
+)
+from data_modules.transforms import normalize_batch
 
+# of the texts whose cuts are counted at setup, which then takes about a second
+MOST_TEXTS = 20_000
 MINIATURE_PREFIXES = ("miniature:", "miniature-backbone:")
 
 
@@ -36,6 +48,7 @@ class BaseDataModule(LightningDataModule):
         max_words: Words kept of a text; ``None`` keeps all.
         max_tokens: Tokens kept of a text, [CLS] and [SEP] included.
         seed: Order and augmentation follow from it, the epoch and the row alone; ``None`` takes the run's.
+        max_unreadable: Share of a training set's distinct images that may be unreadable; 0 allows none.
 
     Attributes:
         config: Sizes of the backbone, after ``setup``.
@@ -60,6 +73,7 @@ class BaseDataModule(LightningDataModule):
         max_words: int | None,
         max_tokens: int,
         seed: int | None,
+        max_unreadable: float = 0.001,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -74,6 +88,7 @@ class BaseDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.max_words = max_words
         self.max_tokens = max_tokens
+        self.max_unreadable = max_unreadable
         # seed_everything leaves its seed here; without it the draws are fixed all the same
         self.seed = int(os.environ.get("PL_GLOBAL_SEED", "42")) if seed is None else seed
         self.vocabulary: Path | None = None
@@ -145,6 +160,8 @@ class BaseDataModule(LightningDataModule):
             value = getattr(self, key, None)
             if value is not None and value < lowest:
                 raise ConfigurationError(f"--data.{key} is {value}, expected at least {lowest}")
+        if not 0 <= self.max_unreadable <= 1:
+            raise ConfigurationError(f"--data.max_unreadable is {self.max_unreadable}, expected 0 to 1")
         scale = getattr(self, "crop_scale_min", 1.0)
         if not 0 < scale <= 1:
             raise ConfigurationError(f"--data.crop_scale_min is {scale}, expected above 0 up to 1")
@@ -159,27 +176,11 @@ class BaseDataModule(LightningDataModule):
             ConfigurationError: The tokenizer cannot be loaded or does not fit the backbone.
         """
         if self.vocabulary is None:
-            source = self.tokenizer_source or self._find_vocabulary(config)
+            own = self.tokenizer_source or self._backbone_vocabulary
+            source = str(own or vocabulary_beside(self.root_folder, config, self.backbone))
             self.tokenizer, vocabulary = load_tokenizer(source)
             check_tokenizer(self.tokenizer, config, source, self.backbone, self.max_tokens)
             self.vocabulary = vocabulary
-
-    def _find_vocabulary(self, config: BackboneConfig) -> str:
-        """Choose the backbone's own vocabulary, else one beside the data set that fits, else the default."""
-        if self._backbone_vocabulary is not None:
-            return str(self._backbone_vocabulary)
-        root = self.root_folder
-        for folder in (root, root.parent, root / DEFAULT_TOKENIZER, root.parent / DEFAULT_TOKENIZER):
-            path = folder / "vocab.txt"
-            # [DEC] and [ENC] come on top of the file's lines
-            if path.is_file() and len(path.read_text(encoding="utf-8").splitlines()) + 2 == config.vocab_size:
-                return str(path)
-        if config.vocab_size != PRESETS["base"].vocab_size:
-            raise ConfigurationError(
-                f"backbone {self.backbone} brings no vocabulary and no vocab.txt beside {root} has its "
-                f"{config.vocab_size - 2} lines; pass one by --data.tokenizer"
-            )
-        return DEFAULT_TOKENIZER
 
     def image_roots(self, folder: Path, names: Sequence[str]) -> list[Path]:
         """List the folders below which images may lie.
@@ -207,6 +208,24 @@ class BaseDataModule(LightningDataModule):
     def text_processor(self, clean: Callable[[str, int | None], str], prefix: str = "") -> TextProcessor:
         """Build the clean-up and tokenizer for a data set's texts."""
         return TextProcessor(self.tokenizer, clean, self.max_words, self.max_tokens, prefix)
+
+    def report_cut_texts(self, split: str, texts: Sequence[str], text: TextProcessor) -> CutTexts:
+        """Log which share of a split's texts loses something; of very many an even sample is looked at.
+
+        Args:
+            split: Name of the split, for the line.
+            texts: Its published texts.
+            text: Clean-up, tokenizer and their limits.
+
+        Returns:
+            The counts over the texts looked at.
+        """
+        looked_at = sample_evenly(texts, MOST_TEXTS)
+        cut = count_cut_texts(looked_at, text)
+        sampled = f" (an even sample of {len(texts):,})" if len(looked_at) < len(texts) else ""
+        name = self.name or type(self).__name__.removesuffix("DataModule")
+        rank_zero_info(f"{name} {split}: {cut.describe(text)}{sampled}")
+        return cut
 
     def train_loader(
         self,
@@ -252,6 +271,20 @@ class BaseDataModule(LightningDataModule):
             collate=collate,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ANN401  # Lightning's
+        """Normalise the images on the device: loaders send bytes, a quarter of what floats would be.
+
+        Args:
+            batch: As it came from the loader.
+            dataloader_idx: Not needed: all loaders send the same kind.
+
+        Returns:
+            The batch as ``contextblip.types`` declares it, in the precision of the module's weights.
+        """
+        del dataloader_idx
+        module = self.trainer.lightning_module if self.trainer is not None else None
+        return normalize_batch(batch, torch.float32 if module is None else cast(torch.dtype, module.dtype))
 
     def _replicas(self) -> tuple[int, int]:
         """Number of devices that share the data and the rank of this one."""

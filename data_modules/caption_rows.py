@@ -1,28 +1,138 @@
-"""Rows of image-caption pairs: an Arrow table, a dataset over it, batches and the order of an epoch."""
+"""Rows of image-caption pairs: memory-mapped captions, image files, a dataset over them and its batches."""
 
-import hashlib
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict, overload
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
+from contextblip.errors import DatasetError
 from contextblip.types import CaptionBatch
-from data_modules.caption_sources import Source, Split, hold_out
-from data_modules.files import ImageFinder, readable_image
+from data_modules.caption_sources import Split
+from data_modules.files import readable_image
 from data_modules.loaders import Order, Row, epoch_and_row
 from data_modules.text import TextProcessor
 from data_modules.transforms import EvalTransform, TrainTransform, sample_seed
+from data_modules.unreadable import UnreadableImages, substitute_row
 
 if TYPE_CHECKING:  # a second of imports that other modules need not pay
     from datasets import Dataset as Table
 
+MOST_SUBSTITUTES = 100
+_SIDES = r"(?i)\b(left|right)\b"
+
+
+@dataclass(frozen=True)
+class CaptionRows:
+    """The captions of a split over all sources; nothing in it grows when workers read it.
+
+    Texts stay in the memory-mapped tables; the rest are arrays that forked processes share.
+
+    Attributes:
+        table: One row an image of any split, with the column ``captions``.
+        sources: Names of the sources, for messages.
+        files: File of each of the split's M images.
+        table_row: Row of the table of each image, ``(M,)``.
+        image_ids: Number of each image, the same for one photo in all sources, ``(M,)``.
+        groups: Group of each image, ``(M,)``.
+        image_sources: Source of each image, ``(M,)``.
+        image: Image of each of the N captions, ``(N,)``.
+        position: Place of each caption among its image's, ``(N,)``.
+    """
+
+    table: "Table"
+    sources: tuple[str, ...]
+    files: "pa.StringArray"
+    table_row: Order
+    image_ids: Order
+    groups: Order
+    image_sources: Order
+    image: Order
+    position: Order
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def captions(self, rows: Sequence[int]) -> list[str]:
+        """Fetch captions by one query.
+
+        Args:
+            rows: B rows.
+
+        Returns:
+            Their published captions.
+        """
+        of_images = self.table[self.table_row[self.image[rows]].tolist()]["captions"]
+        positions = self.position[rows].tolist()
+        return [texts[position] for texts, position in zip(of_images, positions, strict=True)]
+
+    @property
+    def texts(self) -> "CaptionTexts":
+        """All captions in order, fetched when asked for."""
+        return CaptionTexts(self)
+
+    def count_sides(self) -> int:
+        """Count the captions that say left or right."""
+        said = pc.match_substring_regex(_flat(self.table), pattern=_SIDES)
+        return int(np.count_nonzero(said.to_numpy()[_flat_rows(self)]))
+
+
+def _flat(table: "Table") -> "pa.ChunkedArray":
+    """All captions of a table, without copying them."""
+    return pa.chunked_array(
+        [chunk.flatten() for chunk in table.data.column("captions").chunks], type=pa.string()
+    )
+
+
+def caption_counts(table: "Table") -> Order:
+    """Number of captions of each image of a table."""
+    lengths = pc.list_value_length(table.data.column("captions"))
+    return lengths.to_numpy().astype(np.int64)  # type: ignore[no-any-return]  # pyarrow is not typed
+
+
+def _flat_rows(rows: CaptionRows) -> Order:
+    """Place of each caption among all of the table, ``(N,)``."""
+    lengths = caption_counts(rows.table)
+    starts = np.cumsum(lengths) - lengths
+    return starts[rows.table_row[rows.image]] + rows.position
+
+
+class CaptionTexts(Sequence[str]):
+    """The captions of some rows as a sequence that holds none of them.
+
+    Args:
+        rows: Which.
+    """
+
+    def __init__(self, rows: CaptionRows) -> None:
+        self._flat = _flat(rows.table)
+        self._places = _flat_rows(rows)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        places = self._places[index]
+        if isinstance(index, slice):
+            return [self._flat[int(place)].as_py() for place in places]
+        return str(self._flat[int(places)].as_py())
+
+    def __iter__(self) -> Iterator[str]:
+        for place in self._places.tolist():
+            yield self._flat[place].as_py()
+
 
 class CaptionSample(TypedDict):
-    """One row: pixels ``(3, H, W)`` float32, the published caption, the image's number and the row's."""
+    """One row: pixels ``(3, H, W)`` uint8, the published caption, the image's number and the row's."""
 
     image: Tensor
     caption: str
@@ -31,32 +141,78 @@ class CaptionSample(TypedDict):
 
 
 class CaptionDataset(Dataset[CaptionSample]):
-    """Image-caption pairs over an Arrow table, whose memory forked workers share.
+    """Image-caption pairs whose memory forked workers share.
 
     Args:
-        table: ``datasets.Dataset`` with the columns of ``build_table``.
+        rows: Captions and image files.
         transform: From an image and a seed to pixels.
         seed: Seed of the run.
+        split: For messages.
+        unreadable: Counts unreadable images, whose rows others replace; ``None``: each is an error.
     """
 
-    def __init__(self, table: "Table", transform: EvalTransform | TrainTransform, seed: int) -> None:
-        self.table = table
+    def __init__(
+        self,
+        rows: CaptionRows,
+        transform: EvalTransform | TrainTransform,
+        seed: int,
+        split: Split,
+        unreadable: UnreadableImages | None = None,
+    ) -> None:
+        self.rows = rows
         self.transform = transform
         self.seed = seed
+        self.split = split
+        self.unreadable = unreadable
 
     def __len__(self) -> int:
-        return len(self.table)
+        return len(self.rows)
 
     def __getitem__(self, index: Row) -> CaptionSample:
-        epoch, row = epoch_and_row(index)
-        values = self.table[row]
-        with readable_image(values["image"], values["source"]) as image:
-            pixels = self.transform(image, sample_seed(self.seed, epoch, row))
-        return {"image": pixels, "caption": values["caption"], "image_id": values["image_id"], "index": row}
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[Row]) -> list[CaptionSample]:
+        """Load a batch; its captions are fetched at once."""
+        asked = [epoch_and_row(index) for index in indices]
+        captions = self.rows.captions([index % len(self) for _, index in asked])
+        return [self._sample(*pair, caption) for pair, caption in zip(asked, captions, strict=True)]
+
+    def _sample(self, epoch: int, index: int, caption: str) -> CaptionSample:
+        # a row that comes again in an epoch has N added: other pixels, same row
+        row = index % len(self)
+        try:
+            return self._read(row, caption, sample_seed(self.seed, epoch, index))
+        except DatasetError as error:
+            if self.unreadable is None:
+                raise
+            return self._substitute(epoch, row, error, self.unreadable)
+
+    def _read(self, row: int, caption: str, seed: int) -> CaptionSample:
+        number = int(self.rows.image[row])
+        source = self.rows.sources[self.rows.image_sources[number]]
+        with readable_image(self.rows.files[number].as_py(), f"{source} {self.split}") as image:
+            pixels = self.transform(image, seed)
+        image_id = int(self.rows.image_ids[number])
+        return {"image": pixels, "caption": caption, "image_id": image_id, "index": row}
+
+    def _substitute(
+        self, epoch: int, row: int, error: DatasetError, unreadable: UnreadableImages
+    ) -> CaptionSample:
+        broken = row
+        for attempt in range(MOST_SUBSTITUTES):
+            unreadable.add(int(self.rows.image[broken]), error)
+            broken = substitute_row(self.seed, epoch, row, attempt, len(self))
+            try:
+                return self._read(
+                    broken, self.rows.captions([broken])[0], sample_seed(self.seed, epoch, broken)
+                )
+            except DatasetError as next_error:
+                error = next_error
+        raise error
 
 
 class CaptionCollate:
-    """Make a ``CaptionBatch``; texts are padded to the batch's longest.
+    """Make a ``CaptionBatch`` whose images are still bytes; texts are padded to the batch's longest.
 
     Args:
         text: Clean-up and tokenizer.
@@ -69,87 +225,11 @@ class CaptionCollate:
         """Collate B samples."""
         input_ids, attention_mask = self.text([sample["caption"] for sample in samples])
         return {
-            "images": torch.stack([sample["image"] for sample in samples]),
+            # stacks in memory shared with the main process: batches made on the heap first left holes there,
+            # and workers grew several times as large
+            "images": default_collate([sample["image"] for sample in samples]),
             "input_ids": input_ids,
             "attention_mask": attention_mask,
             "image_id": torch.tensor([sample["image_id"] for sample in samples]),
             "index": torch.tensor([sample["index"] for sample in samples]),
         }
-
-
-def build_table(
-    sources: Sequence[Source],
-    split: Split,
-    *,
-    image_roots: Callable[[Source], list[Path]],
-    val_fraction: float,
-    group_size: int,
-) -> "Table":
-    """Join the rows of several sources, one a caption, in file order; blank captions are left out.
-
-    Args:
-        sources: Captioned images.
-        split: Which split.
-        image_roots: Folders below which a source's images may lie.
-        val_fraction: Share of images held out where a source has no validation split.
-        group_size: Consecutive images that form a group.
-
-    Returns:
-        ``datasets.Dataset`` with the columns ``source`` (its name), ``image`` (path), ``caption``,
-        ``image_id``, ``group``.
-
-    Raises:
-        DatasetNotFoundError: Images are missing.
-    """
-    from datasets import Dataset as Table
-
-    columns: dict[str, list[Any]] = {"source": [], "image": [], "caption": [], "image_id": [], "group": []}
-    groups = 0
-    for source in sources:
-        if source.has_validation:
-            rows = [(number // group_size, image) for number, image in enumerate(source.splits[split])]
-        else:
-            rows = hold_out(source.splits["train"], val_fraction, group_size)[split]
-        finder = ImageFinder(source.name, image_roots(source))
-        files = finder.find_all([image.path for _, image in rows])
-        for (group, image), file in zip(rows, files, strict=True):
-            captions = [caption for caption in image.captions if caption.strip()]
-            columns["source"] += [source.name] * len(captions)
-            columns["image"] += [file] * len(captions)
-            columns["caption"] += captions
-            columns["image_id"] += [_image_number(image.key)] * len(captions)
-            columns["group"] += [groups + group] * len(captions)
-        groups += 1 + max((group for group, _ in rows), default=0)
-    return Table.from_dict(columns)
-
-
-def _image_number(key: str) -> int:
-    """Number an image by its key: the same in every process, stage and mixture."""
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") >> 1
-
-
-def caption_order(image_id: Order, group: Order, *, seed: int, epoch: int, one_per_image: bool) -> Order:
-    """Shuffle rows so that a unit, one caption of each image of a group, stays together.
-
-    With groups of one image this is a plain permutation of the rows.
-
-    Args:
-        image_id: Image of each row, ``(N,)``.
-        group: Group of each row, ``(N,)``.
-        seed: Seed of the run.
-        epoch: Number of the epoch.
-        one_per_image: Keep one caption of each image, drawn anew every epoch.
-
-    Returns:
-        Rows in order; ``(N,)`` or one an image.
-    """
-    rng = np.random.default_rng([seed, epoch])
-    shuffled = rng.permutation(len(image_id))
-    by_image = shuffled[np.argsort(image_id[shuffled], kind="stable")]
-    first = np.flatnonzero(np.diff(image_id[by_image], prepend=image_id[by_image[:1]] - 1))
-    turn = np.empty(len(image_id), dtype=np.int64)
-    turn[by_image] = np.arange(len(image_id)) - np.repeat(first, np.diff(first, append=len(image_id)))
-    rows = np.flatnonzero(turn == 0) if one_per_image else np.arange(len(image_id))
-    _, unit = np.unique(group[rows] * (turn.max() + 1) + turn[rows], return_inverse=True)
-    place = rng.permutation(int(unit.max()) + 1)
-    return rows[np.argsort(place[unit], kind="stable")]

@@ -1,17 +1,24 @@
-"""Find data sets on disk: official layouts, image paths by their longest existing suffix, images."""
+"""Find data sets on disk: official layouts, image paths by their longest existing suffix, JSON."""
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from PIL import Image, ImageOps
-
 from contextblip.errors import DatasetError, DatasetNotFoundError
+from data_modules.images import ImageReference, readable_image
 
-EXIF_ORIENTATION = 0x0112
+__all__ = [
+    "ImageFinder",
+    "ImageReference",
+    "first_file",
+    "read_json",
+    "read_text",
+    "readable_image",
+    "require_file",
+    "subfolders",
+]
 
 
 def first_file(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
@@ -20,7 +27,11 @@ def first_file(folders: Sequence[Path], names: Sequence[str]) -> Path | None:
 
 
 def require_file(
-    dataset: str, folders: Sequence[Path], names: Sequence[str], key: str = "--data.root"
+    dataset: str,
+    folders: Sequence[Path],
+    names: Sequence[str],
+    key: str = "--data.root",
+    remedy: str | None = None,
 ) -> Path:
     """Return the first existing file or say where it was looked for.
 
@@ -29,6 +40,7 @@ def require_file(
         folders: Where to look.
         names: File names in order of preference.
         key: The option that mends it, for the message.
+        remedy: What mends it, where more is known than that.
 
     Returns:
         Path of the file.
@@ -38,9 +50,9 @@ def require_file(
     """
     if (path := first_file(folders, names)) is not None:
         return path
+    remedy = remedy or f"set {key} to the folder of the data set or to a parent that holds it"
     raise DatasetNotFoundError(
-        f"{dataset} not found: looked for {' or '.join(names)} in {', '.join(map(str, folders))}; "
-        f"set {key} to the folder of the data set or to a parent that holds it"
+        f"{dataset} not found: looked for {' or '.join(names)} in {', '.join(map(str, folders))}; {remedy}"
     )
 
 
@@ -49,31 +61,65 @@ def subfolders(root: Path, names: Sequence[str]) -> list[Path]:
     return list(dict.fromkeys([root, *(root / name for name in names)]))
 
 
-def read_json(path: Path, dataset: str) -> Any:  # noqa: ANN401  # JSON holds anything
-    """Read a JSON file.
+def read_text(path: Path, dataset: str) -> str:
+    """Read a text file in UTF-8; a byte order mark at its start, which some editors leave, is no part of it.
 
     Args:
         path: The file.
         dataset: Name of the data set, for the message.
 
     Returns:
+        Its text.
+
+    Raises:
+        DatasetError: It cannot be read or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{dataset}: {path} is not UTF-8 ({error}); download it again") from error
+    except OSError as error:
+        raise DatasetError(f"{dataset}: {path} cannot be read ({error.strerror}); restore it") from error
+
+
+def read_json(path: Path, dataset: str, unique_keys: bool = False) -> Any:  # noqa: ANN401  # JSON holds anything
+    """Read a JSON file.
+
+    Args:
+        path: The file.
+        dataset: Name of the data set, for the message.
+        unique_keys: Whether a key that an object has twice is an error; otherwise its last value counts.
+
+    Returns:
         Its content.
 
     Raises:
-        DatasetError: It is not UTF-8 or not JSON.
+        DatasetError: It cannot be read, is not UTF-8, not JSON, or has a key twice.
     """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        content = dict(pairs)
+        if len(content) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for number, key in enumerate(keys) if key in keys[:number])
+            raise DatasetError(
+                f"{dataset}: {path} has the key {json.dumps(twice, ensure_ascii=False)} twice in one object; "
+                "remove one or download it again"
+            )
+        return content
+
+    text = read_text(path, dataset)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{dataset}: {path} is not UTF-8 ({error}); download it again") from error
-    except json.JSONDecodeError as error:
+        return json.loads(text, object_pairs_hook=unique if unique_keys else None)
+    except (json.JSONDecodeError, RecursionError) as error:
         raise DatasetError(f"{dataset}: {path} is not valid JSON ({error}); download it again") from error
 
 
 class ImageFinder:
     """Resolve annotated image paths by their longest suffix that exists below one of several roots.
 
-    Folders are listed once instead of asking for each file, which matters on network file systems.
+    Folders are listed once instead of asking for each file, which matters on network file systems. A folder
+    annotated with blanks in its name may have underscores instead.
 
     Args:
         dataset: Name of the data set, for messages.
@@ -93,6 +139,10 @@ class ImageFinder:
             if annotated.name in self._listing(folder):
                 return folder / annotated.name
         return None
+
+    def missing(self, paths: Sequence[str]) -> list[str]:
+        """Return the annotated paths that no file answers to, in the same order."""
+        return [path for path in paths if self.find(path) is None]
 
     def find_all(self, paths: Sequence[str]) -> list[str]:
         """Resolve annotated paths.
@@ -121,7 +171,10 @@ class ImageFinder:
         if key not in self._candidates:
             parts = [part for part in parent.parts if part not in ("/", ".", "..")]
             tails = ["/".join(parts[start:]) for start in range(len(parts) + 1)]
-            folders = [root / tail for tail in tails for root in self.roots]
+            spelled = [
+                spelling for tail in tails for spelling in dict.fromkeys((tail, tail.replace(" ", "_")))
+            ]
+            folders = [root / tail for tail in spelled for root in self.roots]
             if parent.is_absolute():
                 folders.insert(0, Path(parent))
             self._candidates[key] = [folder for folder in folders if folder.is_dir()]
@@ -132,38 +185,3 @@ class ImageFinder:
             with os.scandir(folder) as entries:
                 self._names[folder] = frozenset(entry.name for entry in entries)
         return self._names[folder]
-
-
-@contextmanager
-def readable_image(path: Path | str, owner: str) -> Iterator[Image.Image]:
-    """Open an image; whatever goes wrong while it is open becomes one clear line.
-
-    The image is not decoded yet, so that a transform may ask the decoder for a smaller scale first.
-
-    Args:
-        path: The file.
-        owner: Data set (and set) it belongs to, for the message.
-
-    Yields:
-        The image, upright according to its EXIF orientation; any mode.
-
-    Raises:
-        DatasetError: The file is missing, truncated, too large or no image.
-    """
-    try:
-        with Image.open(path) as image:
-            yield _upright(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = (
-            "no such file" if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
-        )
-        raise DatasetError(
-            f"{owner}: cannot read image {path} ({reason}); restore or download this file"
-        ) from error
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    # transposing decodes the whole image, so only the rare rotated file pays for it
-    if image.getexif().get(EXIF_ORIENTATION, 1) == 1:
-        return image
-    return ImageOps.exif_transpose(image)

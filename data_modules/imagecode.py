@@ -9,25 +9,26 @@ from torch.utils.data import DataLoader
 
 from contextblip.errors import ConfigurationError
 from data_modules.base import BaseDataModule
-from data_modules.files import first_file, require_file, subfolders
+from data_modules.files import first_file
 from data_modules.imagecode_files import (
     NAME,
+    NO_ANNOTATIONS,
     PHENOMENA_FILE,
     PROPOSITION_FILES,
-    SPLIT_FILES,
+    Descriptions,
     Split,
-    list_sets,
-    make_items,
+    find_split_file,
+    read_annotations,
     read_descriptions,
-    read_phenomena,
     read_propositions,
+    require_targets,
 )
+from data_modules.imagecode_sets import list_sets, make_items
 from data_modules.loaders import Order
 from data_modules.retrieval import RetrievalCollate, RetrievalDataset, grouped_order, shuffled_order
 from data_modules.text import clean_retrieval_text
 from data_modules.transforms import EvalTransform, TrainTransform
 
-FOLDERS = ("imagecode", "ImageCoDe", "IMAGECODE", "imagecode/data", "data")
 IMAGE_FOLDERS = ("image-sets",)
 
 
@@ -42,17 +43,18 @@ class ImageCoDeDataModule(BaseDataModule):
         imagecode/valid_data.json
         imagecode/test_data_unlabeled.json    {set: [text, ...]}
         imagecode/image-sets/<set>/imgN.jpg   a target is a rank after sorting by the integer N
+        imagecode/image-sets.zip              read as it is where it is not extracted
         imagecode/manual_annotation_valid.yaml                             optional: phenomena
         imagecode/{valid_split,dev_model_split_2,test_model_split_2}.json  optional: propositions
 
-    A sample is one description: ``images`` ``(K, 3, H, W)`` float32, its query and its target; batches are
+    A sample is one description: ``images`` ``(K, 3, H, W)`` uint8, its query and its target; batches are
     ``RetrievalBatch``. ``lightning test`` evaluates ``test_split``, ``lightning predict`` ``predict_split``.
 
     Args:
         backbone: Source of the backbone; gives image size and vocabulary.
         root: Folder of the data, a parent, or ``miniature:DIR`` (drawn in DIR on first use).
         image_size: Side of the square input; ``None``: the backbone's.
-        image_root: ``image-sets`` or its parent, if apart from the json files.
+        image_root: ``image-sets`` or the folder of it or of ``image-sets.zip``, if apart from the json files.
         tokenizer: A ``vocab.txt``, folder or hub id; ``None``: the backbone's own, else bert-base-uncased.
         batch_size: Queries a step and device (36 in the paper).
         global_batch_size: Queries an optimiser step; resolved by the command.
@@ -70,7 +72,11 @@ class ImageCoDeDataModule(BaseDataModule):
         group_sets: Whether the descriptions of a set come in one training batch, so that its images are read
             and encoded once.
         seed: Order and augmentation follow from it, the epoch and the row alone; ``None`` takes the run's.
+        max_unreadable: Share of the training images that may be unreadable; such a set's items are replaced
+            by others. 0 allows none. Evaluation never allows any.
     """
+
+    name = NAME
 
     def __init__(
         self,
@@ -94,6 +100,7 @@ class ImageCoDeDataModule(BaseDataModule):
         randaugment_magnitude: int = 5,
         group_sets: bool = True,
         seed: int | None = None,
+        max_unreadable: float = 0.001,
     ) -> None:
         super().__init__(
             backbone,
@@ -108,6 +115,7 @@ class ImageCoDeDataModule(BaseDataModule):
             max_words=max_words,
             max_tokens=max_tokens,
             seed=seed,
+            max_unreadable=max_unreadable,
         )
         self.test_split: Split = test_split
         self.predict_split: Split = predict_split
@@ -131,17 +139,24 @@ class ImageCoDeDataModule(BaseDataModule):
             ConfigurationError: ``test`` is asked of a split whose targets are secret.
         """
         config = self.setup_shared()
-        evaluate = EvalTransform(config.image_size)
-        if stage == "fit":
-            self.datasets["train"] = self._build("train", self._train_transform(config.image_size))
-        if stage in ("fit", "validate"):
-            self.datasets["val"] = self._build("valid", evaluate)
-        if stage == "test":
-            self.datasets["test"] = self._build(self.test_split, evaluate)
-            self._check_labels(self.datasets["test"])
-        if stage == "predict":
-            self.datasets["predict"] = self._build(self.predict_split, evaluate)
+        splits = self._splits(stage)
+        for name, split in splits.items():
+            self.datasets[name] = self._build(name, split, config.image_size)
         self.setup_tokenizer(config)
+        text = self.text_processor(clean_retrieval_text)
+        for name, split in splits.items():
+            texts = [query["text"] for item in self.datasets[name].items for query in item.queries]
+            self.report_cut_texts(split, texts, text)
+
+    def _splits(self, stage: str) -> dict[str, Split]:
+        """Published split of each data set that a stage needs."""
+        splits: dict[str, dict[str, Split]] = {
+            "fit": {"train": "train", "val": "valid"},
+            "validate": {"val": "valid"},
+            "test": {"test": self.test_split},
+            "predict": {"predict": self.predict_split},
+        }
+        return splits[stage]
 
     def _train_transform(self, image_size: int) -> EvalTransform | TrainTransform:
         if not self.augment:
@@ -153,27 +168,40 @@ class ImageCoDeDataModule(BaseDataModule):
             randaugment_magnitude=self.randaugment_magnitude,
         )
 
-    def _build(self, split: Split, transform: EvalTransform | TrainTransform) -> RetrievalDataset:
-        split_file = require_file(NAME, subfolders(self.root_folder, FOLDERS), [SPLIT_FILES[split]])
+    def _build(self, name: str, split: Split, image_size: int) -> RetrievalDataset:
+        split_file = find_split_file(self.root_folder, split)
         descriptions = read_descriptions(split_file)
+        if name == "test" and split == "test":
+            self._refuse_secret_targets(descriptions)
+        elif name != "predict":
+            require_targets(descriptions, split_file)
         sets = list_sets(descriptions, self.image_roots(split_file.parent, IMAGE_FOLDERS), split_file)
         beside = self._annotation_folders(split_file.parent)
-        phenomena = first_file(beside, [PHENOMENA_FILE]) if split == "valid" else None
+        annotations = first_file(beside, [PHENOMENA_FILE]) if split == "valid" else None
         propositions = first_file(beside, PROPOSITION_FILES[split])
         items = make_items(
             descriptions,
-            read_phenomena(phenomena) if phenomena else {},
+            read_annotations(annotations) if annotations else NO_ANNOTATIONS,
             read_propositions(propositions) if propositions else {},
         )
-        return RetrievalDataset(NAME, sets, items, transform, self.seed, self.augment_together)
+        is_training = name == "train"
+        return RetrievalDataset(
+            NAME,
+            sets,
+            items,
+            self._train_transform(image_size) if is_training else EvalTransform(image_size),
+            self.seed,
+            self.augment_together,
+            max_unreadable=self.max_unreadable if is_training else None,
+        )
 
     def _annotation_folders(self, folder: Path) -> list[Path]:
         """Folders that may hold the optional files: beside the split, in ``analysis``, beside the images."""
         image_root = [] if self.image_root is None else [Path(self.image_root).expanduser()]
         return [folder, folder / "analysis", *image_root, *(root.parent for root in image_root)]
 
-    def _check_labels(self, dataset: RetrievalDataset) -> None:
-        if any(target < 0 for item in dataset.items for target in item.target_indices):
+    def _refuse_secret_targets(self, descriptions: Descriptions) -> None:
+        if any(target < 0 for rows in descriptions.values() for target, _ in rows):
             raise ConfigurationError(
                 f"--data.test_split {self.test_split}: {NAME}'s test targets are secret; "
                 "write predictions with `lightning predict`, or test with --data.test_split valid"

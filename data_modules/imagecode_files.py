@@ -1,18 +1,20 @@
-"""Read IMAGECODE's files: descriptions, image order, annotated phenomena, propositions."""
+"""Read IMAGECODE's files: descriptions, phenomena annotated by hand, propositions."""
 
+import json
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
-from contextblip.errors import DatasetError, DatasetNotFoundError
-from contextblip.types import Query
-from data_modules.files import read_json
-from data_modules.retrieval import CandidateSet, RetrievalItem
+from contextblip.errors import DatasetError
+from data_modules.files import first_file, read_json, read_text, require_file, subfolders
 
 NAME = "IMAGECODE"
+FOLDERS = ("imagecode", "ImageCoDe", "IMAGECODE", "imagecode/data", "data")
 Split = Literal["train", "valid", "test"]
 SPLIT_FILES: dict[Split, str] = {
     "train": "train_data.json",
@@ -38,7 +40,10 @@ PHENOMENA = {
     "t": "temporal",
     "img": "meta_properties",
 }
-_IMAGE_NAME = re.compile(r"img(\d+)\.(?:jpe?g|png)", re.IGNORECASE)
+# the first entries of the file carry all codes, those up to the second number four of them, the rest none
+CHALLENGING_ENTRIES = 200
+ANNOTATED_ENTRIES = 1002
+_TARGET = re.compile(r"0|[1-9][0-9]*")
 
 Descriptions = dict[str, list[tuple[int, str]]]
 
@@ -48,19 +53,31 @@ def is_video_set(name: str) -> bool:
     return "open-images" not in name
 
 
-def sort_images(names: Sequence[str]) -> list[str]:
-    """Order a set's images by the number in their name, which in video sets is a frame number.
-
-    A target index is a rank in this order. Names of another form are left out.
+def find_split_file(root: Path, split: Split) -> Path:
+    """Find the descriptions of a split.
 
     Args:
-        names: File names of a set's folder.
+        root: The data set's own folder or a parent that holds it.
+        split: Name of the split.
 
     Returns:
-        ``imgN.jpg`` names, N increasing.
+        Path of the file.
+
+    Raises:
+        DatasetNotFoundError: It lies in none of the usual places; the message says what lies there instead.
     """
-    numbered = [(int(match[1]), name) for name in names if (match := _IMAGE_NAME.fullmatch(name))]
-    return [name for _, name in sorted(numbered)]
+    folders, name = subfolders(root, FOLDERS), SPLIT_FILES[split]
+    return require_file(NAME, folders, [name], remedy=_root_remedy(root, folders, name))
+
+
+def _root_remedy(root: Path, folders: list[Path], name: str) -> str | None:
+    if not root.is_dir():
+        return f"{root} is no folder; set --data.root to the folder of the data set"
+    if (above := first_file(list(root.absolute().parents[:2]), [name])) is not None:
+        return f"{root} lies too deep: set --data.root to {above.parent}"
+    if (archive := first_file(folders, [ARCHIVE])) is not None:
+        return f"{archive} holds images alone: put {name} beside it or set --data.root to the folder of both"
+    return None
 
 
 def read_descriptions(path: Path) -> Descriptions:
@@ -73,27 +90,56 @@ def read_descriptions(path: Path) -> Descriptions:
         Target (-1 where secret) and text of each set's descriptions, in file order.
 
     Raises:
-        DatasetError: The file has another form.
+        DatasetError: The file has another form, a key twice, a target that is no index or an empty text.
     """
-    content = read_json(path, NAME)
+    content = read_json(path, NAME, unique_keys=True)
     if not isinstance(content, dict):
-        raise DatasetError(f"{NAME}: {path} holds a {type(content).__name__}, expected an object of sets")
+        raise DatasetError(
+            f"{NAME}: {path} holds a {type(content).__name__}, expected an object of sets; download it again"
+        )
+    if not content:
+        raise DatasetError(f"{NAME}: {path} holds no sets; download it again")
     return {name: _read_set(path, name, texts) for name, texts in content.items()}
 
 
 def _read_set(path: Path, name: str, texts: object) -> list[tuple[int, str]]:
-    try:
-        if isinstance(texts, dict):
-            rows = [(int(target), text) for target, text in texts.items()]
-        elif isinstance(texts, list):
-            rows = [(-1, text) for text in texts]
-        else:
-            raise TypeError(f"descriptions are a {type(texts).__name__}")
-        if any(not isinstance(text, str) for _, text in rows):
-            raise TypeError("a description is no text")
-    except (TypeError, ValueError) as error:
-        raise DatasetError(f"{NAME}: {path}, set {name}: {error}; download the file again") from error
+    def refuse(problem: str) -> DatasetError:
+        return DatasetError(
+            f"{NAME}: {path}, set {name}: {problem}; correct the entry or download the file again"
+        )
+
+    if not isinstance(texts, dict | list):
+        raise refuse(f"its descriptions are of type {type(texts).__name__}, expected an object or a list")
+    keyed = texts.items() if isinstance(texts, dict) else ((None, text) for text in texts)
+    rows: list[tuple[int, str]] = []
+    for number, (key, text) in enumerate(keyed):
+        label = f"description {number}" if key is None else f"target {json.dumps(key)}"
+        if key is not None and not _TARGET.fullmatch(key):
+            raise refuse(f"{label} is no whole number from 0")
+        if not isinstance(text, str):
+            raise refuse(f"{label} is of type {type(text).__name__}, not a text")
+        if not text.strip():
+            raise refuse(f"{label} has an empty text")
+        rows.append((-1 if key is None else int(key), text))
     return rows
+
+
+def require_targets(descriptions: Descriptions, path: Path) -> None:
+    """Refuse a split that needs targets and lacks some.
+
+    Args:
+        descriptions: The split.
+        path: Its file, for the message.
+
+    Raises:
+        DatasetError: A set lists its texts without targets.
+    """
+    for name, rows in descriptions.items():
+        if any(target < 0 for target, _ in rows):
+            raise DatasetError(
+                f"{NAME}: {path}, set {name}: texts without targets; training and validation need "
+                '{"<target>": text}, download the file again'
+            )
 
 
 def parse_phenomena(annotation: str) -> list[str]:
@@ -103,35 +149,96 @@ def parse_phenomena(annotation: str) -> list[str]:
         annotation: Codes separated by commas; empty codes mean nothing.
 
     Returns:
-        Names; an unknown code stands for itself.
+        Names, each once; an unknown code stands for itself.
     """
-    codes = [code.strip() for code in annotation.split(",")]
-    return [PHENOMENA.get(code, code) for code in codes if code]
+    return list(dict.fromkeys(PHENOMENA.get(code, code) for code in split_codes(annotation) if code))
 
 
-def read_phenomena(path: Path) -> dict[tuple[str, int], list[str]]:
-    """Read the phenomena annotated by hand on a part of the validation split.
+def split_codes(annotation: str) -> list[str]:
+    """Split one annotation at its commas; a stray comma gives an empty code."""
+    return [code.strip() for code in annotation.split(",")]
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """The phenomena annotated by hand on a part of the validation split.
+
+    Attributes:
+        phenomena: Names by set and target, in file order; an empty list is an entry nobody annotated, or one
+            in which nothing was found. Some texts have no entry and some entries no text.
+        challenging: Set and target of the 200 challenging samples: the first 200 entries.
+        challenging_codes: How often each code as published stands in those; "" counts empty codes.
+        annotated_codes: The same over the first 1,002 entries, the only ones that were annotated.
+    """
+
+    phenomena: Mapping[tuple[str, int], list[str]]
+    challenging: frozenset[tuple[str, int]]
+    challenging_codes: Mapping[str, int]
+    annotated_codes: Mapping[str, int]
+
+    @property
+    def n_sets(self) -> int:
+        """Sets with an entry."""
+        return len({name for name, _ in self.phenomena})
+
+    @property
+    def n_entries(self) -> int:
+        """Entries of the file."""
+        return len(self.phenomena)
+
+
+NO_ANNOTATIONS = Annotations({}, frozenset(), {}, {})
+
+
+def read_annotations(path: Path) -> Annotations:
+    """Read the file of phenomena.
 
     Args:
         path: ``{set: {"<target>": {"annotation": "con,v", ...}}}``.
 
     Returns:
-        Phenomena of each set and target; an empty list is a description nobody annotated.
+        What it says.
 
     Raises:
-        DatasetError: It is not YAML or has another form.
+        DatasetError: It is not YAML, has a key twice or another form.
     """
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # a tenth of the time where libyaml is there
+    text = read_text(path, NAME)
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), loader)  # noqa: S506  # both are safe loaders
-        return {
-            (name, int(target)): parse_phenomena(entry["annotation"])
-            for name, entries in content.items()
-            for target, entry in entries.items()
+        content = yaml.load(text, _UniqueKeyLoader)  # noqa: S506  # a safe loader
+        entries = {
+            (name, int(target)): str.strip(entry["annotation"])
+            for name, targets in content.items()
+            for target, entry in targets.items()
         }
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = " ".join(str(error).split())
         raise DatasetError(f"{NAME}: {path} is no annotation file ({reason}); download it again") from error
+    ordered = list(entries)
+
+    def count(number: int) -> Counter[str]:
+        return Counter(code for key in ordered[:number] for code in split_codes(entries[key]))
+
+    return Annotations(
+        {key: parse_phenomena(annotation) for key, annotation in entries.items()},
+        frozenset(ordered[:CHALLENGING_ENTRIES]),
+        count(CHALLENGING_ENTRIES),
+        count(ANNOTATED_ENTRIES),
+    )
+
+
+class _UniqueKeyLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # whichever is there
+    """A safe loader, libyaml's where it is there (a tenth of the time), that refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f'the key "{key.value}" stands twice in one mapping', key.start_mark
+                )
+            seen.add(key.value)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 def read_propositions(path: Path) -> dict[str, int]:
@@ -144,79 +251,9 @@ def read_propositions(path: Path) -> dict[str, int]:
         Number of propositions by text.
 
     Raises:
-        DatasetError: The file has another form.
+        DatasetError: The file has another form or a key twice.
     """
-    content = read_json(path, NAME)
+    content = read_json(path, NAME, unique_keys=True)
     if not isinstance(content, dict) or not all(isinstance(parts, list) for parts in content.values()):
         raise DatasetError(f"{NAME}: {path} is not an object of text and propositions; download it again")
     return {text: len(parts) for text, parts in content.items()}
-
-
-def list_sets(
-    descriptions: Descriptions, image_roots: Sequence[Path], split_file: Path
-) -> list[CandidateSet]:
-    """Find the images of every set that a split lists.
-
-    Args:
-        descriptions: The split.
-        image_roots: Folders that may hold the sets' folders, in order of preference.
-        split_file: The split's file, for messages.
-
-    Returns:
-        Sets in file order.
-
-    Raises:
-        DatasetNotFoundError: Sets have no folder.
-        DatasetError: A set has fewer images than its targets ask for, or fewer than two.
-    """
-    listings = [(root, {entry.name for entry in root.iterdir()}) for root in image_roots]
-    homes = {name: next((root for root, names in listings if name in names), None) for name in descriptions}
-    if missing := [name for name, home in homes.items() if home is None]:
-        archives = [root / ARCHIVE for root, names in listings if ARCHIVE in names]
-        remedy = f"extract {archives[0]}" if archives else f"extract {ARCHIVE} there"
-        raise DatasetNotFoundError(
-            f"{NAME}: {len(missing)} of the {len(descriptions)} sets in {split_file} have no folder of "
-            f"images, first {missing[0]}: looked in {', '.join(map(str, image_roots))}; "
-            f"{remedy} or set --data.image_root to the folder of the sets"
-        )
-    return [_list_set(home / name, descriptions[name], split_file) for name, home in homes.items() if home]
-
-
-def _list_set(folder: Path, rows: Sequence[tuple[int, str]], split_file: Path) -> CandidateSet:
-    names = sort_images([entry.name for entry in folder.iterdir()])
-    highest = max((target for target, _ in rows), default=-1)
-    lowest = min((target for target, _ in rows), default=-1)
-    if len(names) < 2 or highest >= len(names) or lowest < -1:
-        wrong = lowest if lowest < -1 else highest
-        raise DatasetError(
-            f"{NAME}: set {folder.name} has {len(names)} images imgN.jpg in {folder}, but {split_file} asks "
-            f"for target {wrong}; extract this set again or correct the file"
-        )
-    return CandidateSet(folder.name, tuple(folder / name for name in names), is_video_set(folder.name))
-
-
-def make_items(
-    descriptions: Descriptions, phenomena: dict[tuple[str, int], list[str]], propositions: dict[str, int]
-) -> list[RetrievalItem]:
-    """Make one item a description, in file order.
-
-    Args:
-        descriptions: The split.
-        phenomena: By set and target; may lack some.
-        propositions: By text; may lack some.
-
-    Returns:
-        Items.
-    """
-    items = []
-    for set_row, (name, rows) in enumerate(descriptions.items()):
-        for query_index, (target, text) in enumerate(rows):
-            query: Query = {
-                "set_name": name,
-                "query_index": query_index,
-                "text": text,
-                "phenomena": phenomena.get((name, target), []),
-                "n_propositions": propositions.get(text),
-            }
-            items.append(RetrievalItem(set_row, (query,), (target,)))
-    return items

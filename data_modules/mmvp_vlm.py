@@ -1,6 +1,9 @@
 """MMVP-VLM: two images, two statements, each statement must pick its own image (paper, Sec. 4.5)."""
 
 import csv
+import io
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ from torch.utils.data import DataLoader
 from contextblip.errors import ConfigurationError, DatasetError
 from contextblip.types import Query
 from data_modules.base import BaseDataModule
-from data_modules.files import ImageFinder, require_file, subfolders
+from data_modules.files import ImageFinder, first_file, read_text, require_file, subfolders
 from data_modules.retrieval import CandidateSet, RetrievalCollate, RetrievalDataset, RetrievalItem
 from data_modules.text import clean_retrieval_text
 from data_modules.transforms import EvalTransform
@@ -18,7 +21,14 @@ NAME = "MMVP-VLM"
 FOLDERS = ("mmvp_vlm", "MMVP_VLM", "mmvp", "MMVP", "mmvp_vlm_sample")
 QUESTIONS_FILE = "Questions.csv"
 IMAGE_FOLDER = "MLLM_VLM Images"
+# as published, and as the published README spells it
+IMAGE_FOLDERS = (IMAGE_FOLDER, "MMVP_VLM_Images", "MLLM_VLM_Images", "MMVP VLM Images")
+N_PAIRS = 135
 COLUMNS = ("Question ID", "Type", "Statement")
+
+Pair = tuple[str, tuple[tuple[int, str], tuple[int, str]]]
+
+log = logging.getLogger(__name__)
 
 
 class MMVPVLMDataModule(BaseDataModule):
@@ -28,9 +38,9 @@ class MMVPVLMDataModule(BaseDataModule):
     of 9 patterns; rows with the ids 2k-1 and 2k form a pair and have one ``Type``::
 
         MMVP_VLM/Questions.csv                       Question ID,Type,Statement
-        MMVP_VLM/MLLM_VLM Images/<Type>/<id>.jpg
+        MMVP_VLM/MLLM_VLM Images/<Type>/<id>.jpg     or MMVP_VLM_Images/<Type_with_underscores>/<id>.jpg
 
-    A sample is one pair: ``images`` ``(2, 3, H, W)`` float32 and two queries whose only phenomenon is the
+    A sample is one pair: ``images`` ``(2, 3, H, W)`` uint8 and two queries whose only phenomenon is the
     ``Type``; batches are ``RetrievalBatch`` with the protocol ``pairs``. There is nothing to train on;
     validate, test and predict see all pairs.
 
@@ -47,6 +57,8 @@ class MMVPVLMDataModule(BaseDataModule):
         max_words: Words kept of a statement, prefix included.
         max_tokens: Tokens kept of a statement, [CLS] and [SEP] included.
     """
+
+    name = NAME
 
     def __init__(
         self,
@@ -93,20 +105,32 @@ class MMVPVLMDataModule(BaseDataModule):
         if stage == "fit":
             raise ConfigurationError(f"{NAME} has no training split; use `lightning test`")
         config = self.setup_shared()
-        questions = require_file(NAME, subfolders(self.root_folder, FOLDERS), [QUESTIONS_FILE])
+        questions = find_questions(self.root_folder)
         pairs = read_pairs(questions)
-        finder = ImageFinder(NAME, self.image_roots(questions.parent, (IMAGE_FOLDER,)))
-        names = [f"{IMAGE_FOLDER}/{kind}/{number}.jpg" for kind, pair in pairs for number, _ in pair]
-        files = [Path(file) for file in finder.find_all(names)]
+        if len(pairs) != N_PAIRS:
+            log.warning(
+                "%s: %s holds %s pairs, not the %s of the full set; do not report its accuracy as %s's",
+                *(NAME, questions, len(pairs), N_PAIRS, NAME),
+            )
+        finder = ImageFinder(NAME, self.image_roots(questions.parent, IMAGE_FOLDERS))
+        files = finder.find_all(image_names(pairs))
         sets = [
             CandidateSet(
-                "-".join(str(number) for number, _ in pair), tuple(files[2 * row : 2 * row + 2]), False
+                "-".join(str(number) for number, _ in pair),
+                Path(),
+                tuple(files[2 * row : 2 * row + 2]),
+                False,
             )
             for row, (_, pair) in enumerate(pairs)
         ]
         items = [_make_item(row, sets[row].name, kind, pair) for row, (kind, pair) in enumerate(pairs)]
         self.dataset = RetrievalDataset(NAME, sets, items, EvalTransform(config.image_size), self.seed)
         self.setup_tokenizer(config)
+        self.report_cut_texts(
+            "all",
+            [text for _, pair in pairs for _, text in pair],
+            self.text_processor(clean_retrieval_text, self.prompt_prefix),
+        )
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the loader of all pairs in file order."""
@@ -124,7 +148,37 @@ class MMVPVLMDataModule(BaseDataModule):
         return self.val_dataloader()
 
 
-Pair = tuple[str, tuple[tuple[int, str], tuple[int, str]]]
+def find_questions(root: Path) -> Path:
+    """Find ``Questions.csv``.
+
+    Args:
+        root: The data set's own folder or a parent that holds it.
+
+    Returns:
+        Path of the file.
+
+    Raises:
+        DatasetNotFoundError: It lies in none of the usual places.
+    """
+    remedy = None
+    if (
+        root.is_dir()
+        and (above := first_file(list(root.absolute().parents[:2]), [QUESTIONS_FILE])) is not None
+    ):
+        remedy = f"{root} lies too deep: set --data.root to {above.parent}"
+    return require_file(NAME, subfolders(root, FOLDERS), [QUESTIONS_FILE], remedy=remedy)
+
+
+def image_names(pairs: Sequence[Pair]) -> list[str]:
+    """Name the images of the pairs.
+
+    Args:
+        pairs: As read.
+
+    Returns:
+        Paths as published, two a pair, odd id first.
+    """
+    return [f"{IMAGE_FOLDER}/{kind}/{number}.jpg" for kind, pair in pairs for number, _ in pair]
 
 
 def read_pairs(path: Path) -> list[Pair]:
@@ -137,37 +191,50 @@ def read_pairs(path: Path) -> list[Pair]:
         ``Type`` and, odd id first, id and statement of both rows, for each pair in file order.
 
     Raises:
-        DatasetError: A column, a partner or an id is missing, or a pair has two types.
+        DatasetError: A column, a partner or an id is missing, an id stands twice, or a pair has two types.
     """
     rows = _read_rows(path)
     pairs: list[Pair] = []
-    for number in (number for number in rows if number % 2):
-        if number + 1 not in rows:
-            raise DatasetError(f"{NAME}: {path} has question {number} without its partner {number + 1}")
-        (kind, first), (other_kind, second) = rows[number], rows[number + 1]
-        if kind != other_kind:
+    for number in rows:
+        partner = number + 1 if number % 2 else number - 1
+        if partner not in rows:
             raise DatasetError(
-                f"{NAME}: {path}: pair {number}-{number + 1} has two types, {kind} and {other_kind}"
+                f"{NAME}: {path} has question {number} without its partner {partner}; a pair is an odd id "
+                "and the next even one, restore the missing row or remove this one"
             )
-        pairs.append((kind, ((number, first), (number + 1, second))))
-    if lonely := [number for number in rows if number % 2 == 0 and number - 1 not in rows]:
-        raise DatasetError(f"{NAME}: {path} has question {lonely[0]} without its partner {lonely[0] - 1}")
+        if number % 2:
+            (kind, first), (other_kind, second) = rows[number], rows[partner]
+            if kind != other_kind:
+                raise DatasetError(
+                    f"{NAME}: {path}: pair {number}-{partner} has two types, {kind} and {other_kind}; "
+                    "correct one or download the file again"
+                )
+            pairs.append((kind, ((number, first), (partner, second))))
+    if not pairs:
+        raise DatasetError(f"{NAME}: {path} holds no questions; download it again")
     return pairs
 
 
 def _read_rows(path: Path) -> dict[int, tuple[str, str]]:
     """Type and statement by question id; statements may hold quotes and commas."""
+    rows: dict[int, tuple[str, str]] = {}
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            if missing := [name for name in COLUMNS if name not in (reader.fieldnames or [])]:
-                raise DatasetError(f"{NAME}: {path} lacks the column {missing[0]}; download it again")
-            return {
-                int(row["Question ID"]): (_cell(row, "Type").strip(), _cell(row, "Statement"))
-                for row in reader
-            }
-    except (UnicodeDecodeError, csv.Error, ValueError, TypeError) as error:
+        reader = csv.DictReader(io.StringIO(read_text(path, NAME), newline=""))
+        reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
+        if missing := [name for name in COLUMNS if name not in reader.fieldnames]:
+            raise DatasetError(f"{NAME}: {path} lacks the column {missing[0]}; download it again")
+        for row in reader:
+            if not any(row.values()):
+                continue  # what spreadsheets leave at the end
+            if None in row:
+                raise ValueError(f"question {row['Question ID']} has a comma outside quotes")
+            number = int(_cell(row, "Question ID"))
+            if number in rows:
+                raise ValueError(f"question {number} stands twice")
+            rows[number] = (_cell(row, "Type").strip(), _cell(row, "Statement"))
+    except (csv.Error, ValueError) as error:
         raise DatasetError(f"{NAME}: {path} cannot be read ({error}); download it again") from error
+    return rows
 
 
 def _cell(row: dict[str, str | None], column: str) -> str:
@@ -181,7 +248,14 @@ def _make_item(
     row: int, name: str, kind: str, pair: tuple[tuple[int, str], tuple[int, str]]
 ) -> RetrievalItem:
     first, second = (
-        Query(set_name=name, query_index=index, text=text, phenomena=[kind], n_propositions=None)
+        Query(
+            set_name=name,
+            query_index=index,
+            text=text,
+            phenomena=[kind],
+            n_propositions=None,
+            challenging=False,
+        )
         for index, (_, text) in enumerate(pair)
     )
     return RetrievalItem(row, (first, second), (0, 1))

@@ -1,5 +1,6 @@
 """Queries over candidate sets: a dataset that loads each set once a batch, batches, the order of an epoch."""
 
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,30 +9,41 @@ from typing import Literal, TypedDict
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.nn.functional import pad
+from torch.utils.data import Dataset, default_collate
 
+from contextblip.errors import DatasetError
 from contextblip.types import Query, RetrievalBatch
-from data_modules.files import readable_image
+from data_modules.archive import ArchivedFolder
+from data_modules.images import ImageReference, readable_image
 from data_modules.loaders import Order, Row, epoch_and_row
 from data_modules.text import TextProcessor
 from data_modules.transforms import EvalTransform, TrainTransform, sample_seed
+from data_modules.unreadable import UnreadableImages, substitute_row
 
 Protocol = Literal["retrieval", "pairs"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CandidateSet:
-    """The images a description may mean.
+    """The images a description may mean; small, since a split has thousands of them.
 
     Attributes:
         name: As published.
-        files: Images in the order that target indices count.
+        folder: Where the images lie, on disk or in an archive.
+        names: File names in the order that target indices count.
         is_video: Whether they are frames of one video.
     """
 
     name: str
-    files: tuple[Path, ...]
+    folder: Path | ArchivedFolder
+    names: tuple[str, ...]
     is_video: bool
+
+    @property
+    def files(self) -> tuple[ImageReference, ...]:
+        """The images in the order that target indices count."""
+        return tuple(self.folder.joinpath(name) for name in self.names)
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,7 @@ class RetrievalItem:
 
 
 class RetrievalSample(TypedDict):
-    """One item: the candidates' pixels ``(K, 3, H, W)`` float32 and its queries."""
+    """One item: the candidates' pixels ``(K, 3, H, W)`` uint8 and its queries."""
 
     images: Tensor
     set_row: int
@@ -70,6 +82,9 @@ class RetrievalDataset(Dataset[RetrievalSample]):
         seed: Seed of the run.
         augment_together: Whether all candidates of a set share one draw of the augmentation, which keeps the
             differences between them.
+        max_unreadable: Training: share of the images that may be unreadable; an item whose set has one is
+            replaced by another. ``None`` is evaluation: no item is ever replaced, an unreadable image is an
+            error.
     """
 
     def __init__(
@@ -80,6 +95,7 @@ class RetrievalDataset(Dataset[RetrievalSample]):
         transform: EvalTransform | TrainTransform,
         seed: int,
         augment_together: bool = True,
+        max_unreadable: float | None = None,
     ) -> None:
         self.name = name
         self.sets = sets
@@ -87,6 +103,11 @@ class RetrievalDataset(Dataset[RetrievalSample]):
         self.transform = transform
         self.seed = seed
         self.augment_together = augment_together
+        self.unreadable: UnreadableImages | None = None
+        if max_unreadable is not None:
+            sizes = np.array([len(candidates.names) for candidates in sets], dtype=np.int64)
+            self._first_images = np.cumsum(sizes) - sizes
+            self.unreadable = UnreadableImages(name, int(sizes.sum()), max_unreadable)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -102,25 +123,46 @@ class RetrievalDataset(Dataset[RetrievalSample]):
 
         Returns:
             One sample a row.
+
+        Raises:
+            DatasetError: An image is unreadable; in training: too many are.
         """
-        loaded: dict[tuple[int, int], Tensor] = {}
-        samples: list[RetrievalSample] = []
-        for index in indices:
-            epoch, row = epoch_and_row(index)
+        loaded: dict[tuple[int, int], Tensor | None] = {}
+        return [self._sample(*epoch_and_row(index), loaded) for index in indices]
+
+    def _sample(
+        self, epoch: int, wanted: int, loaded: dict[tuple[int, int], Tensor | None]
+    ) -> RetrievalSample:
+        """Return a row's sample or, where its set is unreadable, that of a substitute."""
+        row = wanted
+        for attempt in range(len(self.items)):
             item = self.items[row]
             key = (epoch, item.set_row)
             if key not in loaded:
-                loaded[key] = self.load_set(*key)
-            samples.append(
-                {
-                    "images": loaded[key],
+                loaded[key] = self._load_or_mark(*key)
+            if (images := loaded[key]) is not None:
+                return {
+                    "images": images,
                     "set_row": item.set_row,
                     "is_video": self.sets[item.set_row].is_video,
                     "queries": item.queries,
                     "target_indices": item.target_indices,
                 }
-            )
-        return samples
+            row = substitute_row(self.seed, epoch, wanted, attempt, len(self.items))
+        raise DatasetError(f"{self.name}: no training set is readable; run `lightning data verify`")
+
+    def _load_or_mark(self, epoch: int, set_row: int) -> Tensor | None:
+        """Read the candidates of a set; in training an unreadable one is marked and nothing returned."""
+        images: list[Tensor] = []
+        for rank in range(len(self.sets[set_row].names)):
+            try:
+                images.append(self._load_image(epoch, set_row, rank))
+            except DatasetError as error:
+                if self.unreadable is None:
+                    raise
+                self.unreadable.add(int(self._first_images[set_row]) + rank, error)
+                return None
+        return torch.stack(images)
 
     def load_set(self, epoch: int, set_row: int) -> Tensor:
         """Read the candidates of a set.
@@ -130,22 +172,25 @@ class RetrievalDataset(Dataset[RetrievalSample]):
             set_row: Row of the set.
 
         Returns:
-            Pixels, ``(K, 3, H, W)`` float32.
+            Pixels, ``(K, 3, H, W)`` uint8.
+
+        Raises:
+            DatasetError: An image is unreadable.
         """
+        ranks = range(len(self.sets[set_row].names))
+        return torch.stack([self._load_image(epoch, set_row, rank) for rank in ranks])
+
+    def _load_image(self, epoch: int, set_row: int, rank: int) -> Tensor:
         candidates = self.sets[set_row]
-        images = []
-        for rank, file in enumerate(candidates.files):
-            # ranks lie beyond any epoch's rows, so that no two draws coincide by construction
-            seed = sample_seed(
-                self.seed, epoch, set_row if self.augment_together else (rank + 1) << 32 | set_row
-            )
-            with readable_image(file, f"{self.name}, set {candidates.name}") as image:
-                images.append(self.transform(image, seed))
-        return torch.stack(images)
+        # ranks lie beyond any epoch's rows, so that no two draws coincide by construction
+        draw = set_row if self.augment_together else (rank + 1) << 32 | set_row
+        file = candidates.folder.joinpath(candidates.names[rank])
+        with readable_image(file, f"{self.name}, set {candidates.name}") as image:
+            return self.transform(image, sample_seed(self.seed, epoch, draw))
 
 
 class RetrievalCollate:
-    """Make a ``RetrievalBatch``: distinct sets once, candidates padded to the largest set.
+    """Make a ``RetrievalBatch``: distinct sets once, candidates padded to the largest set, pixels as loaded.
 
     Args:
         text: Clean-up and tokenizer.
@@ -184,12 +229,17 @@ def pad_candidates(sets: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         sets: S tensors ``(K_s, 3, H, W)``.
 
     Returns:
-        Zero-padded pixels ``(S, K, 3, H, W)`` and the mask of real candidates ``(S, K)``.
+        Zero-padded pixels ``(S, K, 3, H, W)`` of the same dtype and the mask of real candidates ``(S, K)``.
     """
-    sizes = torch.tensor([len(images) for images in sets])
-    candidate_mask = torch.arange(int(sizes.max())) < sizes.unsqueeze(1)
-    padded = sets[0].new_zeros((*candidate_mask.shape, *sets[0].shape[1:]))
-    padded[candidate_mask] = torch.cat(list(sets))
+    sizes = [len(images) for images in sets]
+    most = max(sizes)
+    candidate_mask = torch.arange(most) < torch.tensor(sizes).unsqueeze(1)
+    equal = [
+        images if size == most else pad(images, (0, 0, 0, 0, 0, 0, 0, most - size))
+        for images, size in zip(sets, sizes, strict=True)
+    ]
+    # stacks in memory shared with the main process; on the heap it would leave holes
+    padded: Tensor = default_collate(equal)
     return padded, candidate_mask
 
 
@@ -208,16 +258,18 @@ def grouped_order(set_rows: Order, batch_size: int, *, seed: int, epoch: int) ->
     rng = np.random.default_rng([seed, epoch])
     by_set = np.argsort(set_rows, kind="stable")
     members = np.split(by_set, np.flatnonzero(np.diff(set_rows[by_set])) + 1)
-    waiting = [members[number].tolist() for number in rng.permutation(len(members))]
+    # sets wait in one line for each size, since a search through one long line grows with its square
+    lines: dict[int, deque[tuple[int, list[int]]]] = defaultdict(deque)
+    for place, number in enumerate(rng.permutation(len(members)).tolist()):
+        lines[len(members[number])].append((place, members[number].tolist()))
     order: list[int] = []
-    while waiting:
+    while waiting := [(line[0][0], size) for size, line in lines.items() if line]:
         room = batch_size - len(order) % batch_size
-        fits = next((place for place, rows in enumerate(waiting) if len(rows) <= room), None)
-        if fits is None:
-            order += waiting[0][:room]
-            waiting[0] = waiting[0][room:]
-        else:
-            order += waiting.pop(fits)
+        _, size = min([entry for entry in waiting if entry[1] <= room] or waiting)
+        place, rows = lines[size].popleft()
+        order += rows[:room]
+        if rest := rows[room:]:
+            lines[len(rest)].appendleft((place, rest))
     return np.array(order, dtype=np.int64)
 
 

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import ne, or_
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,13 @@ import torch
 from torch import Tensor
 
 from contextblip.errors import ConfigurationError
-from contextblip.models.config import BackboneConfig
+from contextblip.models.config import PRESETS, BackboneConfig
 
 if TYPE_CHECKING:  # a second of imports that `--help` need not pay
     from transformers import BertTokenizer
 
 DEFAULT_TOKENIZER = "bert-base-uncased"
+HUB_TIMEOUT = 5.0
 SPECIAL_TOKENS = ("[DEC]", "[ENC]")
 
 _RETRIEVAL_DELETED = re.compile(r"[,.'!?\"()*#:;~]")
@@ -103,16 +105,46 @@ def _find_vocabulary(source: str) -> Path:
             f"tokenizer {source!r}: no vocab.txt there; pass a vocab.txt, a folder that holds one, "
             "or a hub id by --data.tokenizer"
         )
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 
     try:
-        cached = try_to_load_from_cache(source, "vocab.txt")
-        return Path(cached if isinstance(cached, str) else hf_hub_download(source, "vocab.txt"))
+        if isinstance(cached := try_to_load_from_cache(source, "vocab.txt"), str):
+            return Path(cached)
+        # asked once before the download asks: that tries for half a minute where there is no network
+        get_hf_file_metadata(hf_hub_url(source, "vocab.txt"), timeout=HUB_TIMEOUT)
+        return Path(hf_hub_download(source, "vocab.txt"))
     except Exception as error:  # the hub raises its own, the HTTP library's and the system's errors
         raise ConfigurationError(
             f"tokenizer {source!r}: no such file or folder here, and the Hugging Face hub does not give it "
             f"({_first_line(error)}); pass its vocab.txt, or a folder that holds it, by --data.tokenizer"
         ) from error
+
+
+def vocabulary_beside(root: Path, config: BackboneConfig, backbone: str) -> str:
+    """Choose a vocabulary for a backbone that brings none: one beside the data that fits, else the default.
+
+    Args:
+        root: Folder of the data set, or a parent.
+        config: Sizes of the backbone.
+        backbone: Where the backbone comes from, for the message.
+
+    Returns:
+        A ``vocab.txt`` or the hub id of bert-base-uncased.
+
+    Raises:
+        ConfigurationError: None beside the data fits, nor would the default.
+    """
+    for folder in (root, root.parent, root / DEFAULT_TOKENIZER, root.parent / DEFAULT_TOKENIZER):
+        path = folder / "vocab.txt"
+        # [DEC] and [ENC] come on top of the file's lines
+        if path.is_file() and len(path.read_text(encoding="utf-8").splitlines()) + 2 == config.vocab_size:
+            return str(path)
+    if config.vocab_size != PRESETS["base"].vocab_size:
+        raise ConfigurationError(
+            f"backbone {backbone} brings no vocabulary and no vocab.txt beside {root} has its "
+            f"{config.vocab_size - 2} lines; pass one by --data.tokenizer"
+        )
+    return DEFAULT_TOKENIZER
 
 
 def _first_line(error: Exception) -> str:
@@ -184,3 +216,59 @@ class TextProcessor:
         cleaned = [self.clean(self.prefix + text, self.max_words) for text in texts]
         encoded = self.tokenizer(cleaned, truncation=True, max_length=self.max_tokens, padding="longest")
         return torch.tensor(encoded["input_ids"]), torch.tensor(encoded["attention_mask"])
+
+
+@dataclass(frozen=True)
+class CutTexts:
+    """How many texts lose something of their end.
+
+    Attributes:
+        n: Texts looked at.
+        words: Those with more words than ``max_words``.
+        tokens: Those with more tokens than ``max_tokens`` although their words were cut.
+        either: Those that lose anything.
+    """
+
+    n: int
+    words: int
+    tokens: int
+    either: int
+
+    def describe(self, processor: TextProcessor) -> str:
+        """Say it in words, with the limits that did it."""
+        shares = [f"{100 * count / max(self.n, 1):.1f}%" for count in (self.either, self.words, self.tokens)]
+        limits = [f"{shares[2]} at max_tokens {processor.max_tokens}"]
+        if processor.max_words is not None:
+            limits.insert(0, f"{shares[1]} at max_words {processor.max_words}")
+        return f"{shares[0]} of {self.n:,} texts are cut ({', '.join(limits)})"
+
+
+def count_cut_texts(texts: Sequence[str], processor: TextProcessor) -> CutTexts:
+    """Count the texts that a processor does not keep whole.
+
+    Args:
+        texts: Published texts.
+        processor: Clean-up, tokenizer and their limits.
+
+    Returns:
+        The counts over all of the texts.
+    """
+    words = tokens = either = 0
+    for start in range(0, len(texts), 1000):  # in parts: the ids of a million texts would fill the memory
+        published = [processor.prefix + text for text in texts[start : start + 1000]]
+        whole = [processor.clean(text, None) for text in published]
+        kept = [processor.clean(text, processor.max_words) for text in published]
+        by_words = list(map(ne, whole, kept))
+        encoded = processor.tokenizer(kept, return_attention_mask=False, return_token_type_ids=False)
+        by_tokens = [len(ids) > processor.max_tokens for ids in encoded["input_ids"]]
+        words += sum(by_words)
+        tokens += sum(by_tokens)
+        either += sum(map(or_, by_words, by_tokens))
+    return CutTexts(len(texts), words, tokens, either)
+
+
+def sample_evenly(texts: Sequence[str], most: int) -> Sequence[str]:
+    """Return at most ``most`` evenly spaced texts, all of them where there are no more."""
+    if len(texts) <= most:
+        return texts
+    return [texts[number * len(texts) // most] for number in range(most)]

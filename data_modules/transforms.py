@@ -1,19 +1,19 @@
 """Image transforms: BLIP's training augmentation and evaluation resize, random by the sample's own seed."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from timm.data.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from torch import Tensor
-from torchvision.transforms import InterpolationMode, RandomResizedCrop
-from torchvision.transforms import functional as F
+from torch.nn.functional import interpolate
+from torchvision.transforms import RandomResizedCrop
 
-_MAX_LEVEL = 10
-_FILL = [128, 128, 128]
+from data_modules.augmentation import rand_augment
+
 _ASPECT_RATIO = (3 / 4, 4 / 3)
 
 
@@ -35,75 +35,60 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """Convert any mode to RGB; a palette goes by way of RGBA, since its transparency may be a table."""
     if image.mode == "P":
         image = image.convert("RGBA")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def to_pixels(image: Image.Image) -> Tensor:
-    """Normalise an RGB image with CLIP's mean and standard deviation, as BLIP does.
+    """Copy the pixels of an RGB image, channels first.
 
     Args:
         image: RGB, any size.
 
     Returns:
-        Pixels, ``(3, H, W)`` float32.
+        Pixels, ``(3, H, W)`` uint8.
     """
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float()
-    mean = torch.tensor(OPENAI_CLIP_MEAN).view(3, 1, 1) * 255
-    std = torch.tensor(OPENAI_CLIP_STD).view(3, 1, 1) * 255
-    return pixels.sub_(mean).div_(std)
+    return torch.from_numpy(np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1)))
 
 
-def _affine(
-    image: Image.Image, *, x: float = 0, y: float = 0, shear_x: float = 0, shear_y: float = 0
-) -> Image.Image:
-    """Shift by pixels or shear by slopes about the upper left corner."""
-    shear = [math.degrees(math.atan(shear_x)), math.degrees(math.atan(shear_y))]
-    # center: torchvision shears about the middle by default, the published operations about the corner
-    moved: Image.Image = F.affine(
-        image, 0.0, [round(x), round(y)], 1.0, shear, InterpolationMode.BILINEAR, fill=_FILL, center=[0, 0]
-    )
-    return moved
-
-
-# each takes the image, the level in 0..1 and a sign; full translation was published as 10 pixels of 224
-_OPERATIONS: list[Callable[[Image.Image, float, int], Image.Image]] = [
-    lambda image, _level, _sign: image,
-    lambda image, _level, _sign: F.autocontrast(image),
-    lambda image, _level, _sign: F.equalize(image),
-    lambda image, level, _sign: F.adjust_brightness(image, 1.8 * level + 0.1),
-    lambda image, level, _sign: F.adjust_sharpness(image, 1.8 * level + 0.1),
-    lambda image, level, sign: _affine(image, shear_x=0.3 * level * sign),
-    lambda image, level, sign: _affine(image, shear_y=0.3 * level * sign),
-    lambda image, level, sign: _affine(image, x=image.width * 10 / 224 * level * sign),
-    lambda image, level, sign: _affine(image, y=image.height * 10 / 224 * level * sign),
-    lambda image, level, sign: F.rotate(image, 30.0 * level * sign, InterpolationMode.BILINEAR, fill=_FILL),
-]
-
-
-def rand_augment(image: Image.Image, operations: int, magnitude: int) -> Image.Image:
-    """Apply randomly chosen operations of BLIP's list (RandAugment, Cubuk et al., 2020).
-
-    The list is Identity, AutoContrast, Equalize, Brightness, Sharpness, ShearX, ShearY, TranslateX,
-    TranslateY, Rotate, drawn with replacement. Brightness and Sharpness have the factor
-    ``1.8 magnitude / 10 + 0.1``, hence change nothing at BLIP's magnitude of 5.
+def normalize_images(images: Tensor) -> Tensor:
+    """Normalise pixels with CLIP's mean and standard deviation, as BLIP does.
 
     Args:
-        image: RGB.
-        operations: How many to draw; 2 in BLIP.
-        magnitude: 0 to 10; 5 in BLIP.
+        images: Pixels, ``(…, 3, H, W)`` uint8.
 
     Returns:
-        The augmented image, same size.
+        Normalised pixels, same shape, float32 on the same device.
     """
-    for choice in torch.randint(len(_OPERATIONS), (operations,)).tolist():
-        sign = 1 if torch.rand(()) < 0.5 else -1
-        image = _OPERATIONS[choice](image, magnitude / _MAX_LEVEL, sign)
-    return image
+    mean = torch.tensor(OPENAI_CLIP_MEAN, device=images.device).view(3, 1, 1) * 255
+    std = torch.tensor(OPENAI_CLIP_STD, device=images.device).view(3, 1, 1) * 255
+    return images.float().sub_(mean).div_(std)
+
+
+def normalize_batch(batch: Any, dtype: torch.dtype) -> Any:  # noqa: ANN401  # a batch, or several of them
+    """Normalise the images of a batch as it came from a loader.
+
+    Args:
+        batch: With ``images`` ``(…, 3, H, W)`` uint8 and perhaps ``candidate_mask`` ``(S, K)``; a list or
+            tuple of batches where several loaders run side by side; anything else passes through.
+        dtype: Of the module that takes the images; the arithmetic is float32 whatever it is.
+
+    Returns:
+        The batch with normalised images, zero at padded candidates.
+    """
+    if isinstance(batch, list | tuple):
+        return type(batch)(normalize_batch(one, dtype) for one in batch)
+    if not isinstance(batch, dict) or "images" not in batch or batch["images"].dtype != torch.uint8:
+        return batch
+    images = normalize_images(batch["images"])
+    if "candidate_mask" in batch:
+        # not by an index: a comparison's result would have to come back from the device first
+        images.masked_fill_(~batch["candidate_mask"][:, :, None, None, None], 0.0)
+    return {**batch, "images": images.to(dtype)}
 
 
 @dataclass(frozen=True)
 class EvalTransform:
-    """Squash to a square by bicubic resampling, without a crop, and normalise.
+    """Squash to a square by bicubic resampling, without a crop.
 
     Attributes:
         image_size: Side of the square in pixels.
@@ -119,16 +104,37 @@ class EvalTransform:
             seed: Not needed: nothing is random here.
 
         Returns:
-            Pixels, ``(3, image_size, image_size)`` float32.
+            Pixels, ``(3, image_size, image_size)`` uint8.
         """
         del seed  # one signature for both transforms
         side = self.image_size
         return to_pixels(to_rgb(image).resize((side, side), Image.Resampling.BICUBIC))
 
 
+def decode_crop(image: Image.Image, box: tuple[int, int, int, int], side: int) -> Image.Image:
+    """Cut a part out of an image, which is decoded only as large as the part needs.
+
+    A JPEG decoder halves sizes almost for free. The part then grows to whole pixels of the smaller image.
+
+    Args:
+        image: Any mode; a JPEG that is not decoded yet.
+        box: Left, upper, right and lower edge of the part, in pixels.
+        side: Pixels that both of its sides must keep, unless they have fewer.
+
+    Returns:
+        The part, RGB.
+    """
+    width, height = image.size
+    left, top, right, bottom = box
+    scale = max(side / (right - left), side / (bottom - top))
+    image.draft("RGB", (math.ceil(width * scale), math.ceil(height * scale)))
+    factor = round(width / image.width)  # 1, 2, 4 or 8
+    return to_rgb(image).crop((left // factor, top // factor, -(-right // factor), -(-bottom // factor)))
+
+
 @dataclass(frozen=True)
 class TrainTransform:
-    """Random crop, optional flip, RandAugment, normalisation; all drawn from the sample's seed.
+    """Random crop, optional flip, RandAugment; all drawn from the sample's seed.
 
     Attributes:
         image_size: Side of the square in pixels.
@@ -152,28 +158,25 @@ class TrainTransform:
             seed: Of this sample in this epoch.
 
         Returns:
-            Pixels, ``(3, image_size, image_size)`` float32.
+            Pixels, ``(3, image_size, image_size)`` uint8.
         """
         with torch.random.fork_rng(devices=[]):
             # the default generator alone: torch.manual_seed would reset those of the accelerators too
             torch.default_generator.manual_seed(seed)
-            image = self._crop(image)
+            pixels = self._crop(image)
             if self.horizontal_flip and torch.rand(()) < 0.5:
-                image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-            return to_pixels(rand_augment(image, self.randaugment_ops, self.randaugment_magnitude))
+                pixels = pixels.flip(-1)
+            return rand_augment(pixels, self.randaugment_ops, self.randaugment_magnitude)
 
-    def _crop(self, image: Image.Image) -> Image.Image:
-        width, height = image.size
-        box = (0.0, 0.0, float(width), float(height))
+    def _crop(self, image: Image.Image) -> Tensor:
+        box = (0, 0, image.width, image.height)
         if self.crop_scale_min < 1:
-            top, left, crop_height, crop_width = RandomResizedCrop.get_params(
+            top, left, height, width = RandomResizedCrop.get_params(
                 image, [self.crop_scale_min, 1.0], list(_ASPECT_RATIO)
             )
-            box = (left, top, left + crop_width, top + crop_height)
-        # a JPEG decoder halves sizes almost for free; the crop must keep at least the wanted pixels
-        scale = max(self.image_size / (box[2] - box[0]), self.image_size / (box[3] - box[1]))
-        image.draft("RGB", (math.ceil(width * scale), math.ceil(height * scale)))
-        shrunk_x, shrunk_y = image.width / width, image.height / height
-        box = (box[0] * shrunk_x, box[1] * shrunk_y, box[2] * shrunk_x, box[3] * shrunk_y)
-        side = self.image_size
-        return to_rgb(image).resize((side, side), Image.Resampling.BICUBIC, box=box)
+            box = (left, top, left + width, top + height)
+        cropped = decode_crop(image, box, self.image_size)
+        # torch resamples bytes three times as fast as PIL, to within a rounding
+        pixels = torch.from_numpy(np.array(cropped)).permute(2, 0, 1)
+        side = (self.image_size, self.image_size)
+        return interpolate(pixels[None], side, mode="bicubic", antialias=True)[0].contiguous()

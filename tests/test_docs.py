@@ -68,6 +68,25 @@ def test_help_command_answers(command: str, capsys: pytest.CaptureFixture[str]) 
     assert "mask_ratio" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.split()[1] in ("data", "weights")])
+def test_data_and_weights_command_answers(
+    command: str, checkout: Path, world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Downloads are only listed; the rest runs on the miniature world, which is not the full data set."""
+    (checkout / "data").symlink_to(world)
+    words = [word for word in shlex.split(command)[1:] if not word.startswith("file://")]
+    words = [word for word in words if word != "--mirror"]
+    if words[1] == "download":
+        main(words if "--dry_run" in words else [*words, "--dry_run"])
+        assert "https://" in capsys.readouterr().out
+    elif words[:2] == ["data", "verify"]:
+        main([*words, "--report", str(checkout / "report.json")])
+        assert "not the full data set" in capsys.readouterr().out
+    else:
+        main(words)
+        assert capsys.readouterr().out.strip()
+
+
 def test_conversions_run_one_after_the_other(checkout: Path) -> None:
     conversions = [shlex.split(c)[1:] for c in COMMANDS if c.split()[1] == "convert"]
     assert {words[words.index("--to") + 1] for words in conversions} == {

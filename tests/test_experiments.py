@@ -25,10 +25,11 @@ def subcommand(config: dict[str, object]) -> str:
     return "fit" if name in TRAINED and "MMVP" not in data["class_path"] else "test"
 
 
-def tiny(world: Path, backbone: Path, folder: Path) -> list[str]:
+def tiny(world: Path, backbone: Path, folder: Path, *, trains: bool = True) -> list[str]:
     return [
         *("--model.backbone", str(backbone), "--data.root", str(world)),
-        *("--data.num_workers", "0", "--data.batch_size", "4", "--run_dir", str(folder / "run")),
+        *("--data.num_workers", "0", "--run_dir", str(folder / "run")),
+        *(("--data.batch_size", "4") if trains else ("--data.eval_batch_size", "4")),
         *("--trainer.accelerator", "cpu"),
     ]
 
@@ -39,11 +40,14 @@ def test_experiment_runs(path: Path, world: Path, backbone: Path, tmp_path: Path
     configs = [base] if path == base else [base, path]
     command = subcommand(yaml.safe_load(base.read_text()))
     arguments = [word for config in configs for word in ("--config", str(config))]
-    shared = "mmvp" not in path.name
-    extra = ["--data.global_batch_size", "4"] if shared else []
+    gallery = path.name == "coco_retrieval.yaml"
+    extra = ["--data.split", "val"] if gallery else []
+    if not gallery and "mmvp" not in path.name:
+        extra += ["--data.global_batch_size", "4"]
     if path.name == "pretrain.yaml":
         extra += ["--model.decoder_heads", "4"]
-    main([command, *arguments, *tiny(world, backbone, tmp_path), *extra, "--trainer.fast_dev_run", "2"])
+    shared = tiny(world, backbone, tmp_path, trains=not gallery)
+    main([command, *arguments, *shared, *extra, "--trainer.fast_dev_run", "2"])
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: str(path.relative_to(ROOT)))

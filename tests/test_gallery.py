@@ -28,6 +28,14 @@ def test_candidates_come_in_the_order_of_their_numbers(image_root: Path) -> None
         "img10.jpg",
         "img101.jpg",
     ]
+    (image_root / "image-sets" / "clip" / "img7.png").touch()
+    (image_root / "image-sets" / "clip" / "preview12.jpg").touch()
+    assert [file.name for file in candidate_files(image_root / "image-sets", "clip")] == [
+        "img2.jpg",
+        "img7.png",
+        "img10.jpg",
+        "img101.jpg",
+    ]
     with pytest.raises(DatasetNotFoundError, match="no images of set other: looked in .*; set --image_root"):
         candidate_files(image_root, "other")
 

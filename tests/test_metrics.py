@@ -16,13 +16,19 @@ from contextblip.metrics import (
 from contextblip.types import Query
 
 
-def query(text: str = "a", phenomena: list[str] | None = None, n_propositions: int | None = None) -> Query:
+def query(
+    text: str = "a",
+    phenomena: list[str] | None = None,
+    n_propositions: int | None = None,
+    challenging: bool = False,
+) -> Query:
     return {
         "set_name": "s",
         "query_index": 0,
         "text": text,
         "phenomena": phenomena or [],
         "n_propositions": n_propositions,
+        "challenging": challenging,
     }
 
 
@@ -57,8 +63,8 @@ def test_queries_count_in_all_their_groups() -> None:
         torch.tensor([True, False, True]),
         torch.tensor([True, False, False]),
         [
-            query("one two", ["spatial", "negation"], 2),
-            query(" ".join(["word"] * 41), ["spatial"], None),
+            query("one two", ["spatial", "negation"], 2, challenging=True),
+            query(" ".join(["word"] * 41), ["spatial"], None, challenging=True),
             query(" ".join(["word"] * 11), ["unheard_of"], 9),
         ],
     )
@@ -66,6 +72,7 @@ def test_queries_count_in_all_their_groups() -> None:
         "accuracy": (pytest.approx(2 / 3), 3),
         "accuracy_video": (1.0, 1),
         "accuracy_static": (0.5, 2),
+        "accuracy/challenging": (0.5, 2),
         "accuracy/spatial": (0.5, 2),
         "accuracy/negation": (1.0, 1),
         "accuracy/propositions_2": (1.0, 1),

@@ -1,7 +1,6 @@
 """A picture of candidate sets with the model's scores, from a run's predictions."""
 
 import json
-import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from contextblip.candidate_order import sort_candidates
 from contextblip.errors import ConfigurationError, DatasetNotFoundError
 
 if TYPE_CHECKING:
@@ -52,10 +52,9 @@ def candidate_files(image_root: Path, set_name: str) -> list[Path]:
     """
     folders = [image_root / set_name, image_root / "image-sets" / set_name]
     for folder in folders:
-        numbered = [(re.search(r"(\d+)$", file.stem), file) for file in sorted(folder.glob("*.jpg"))]
-        found = [(int(match[1]), file) for match, file in numbered if match]
-        if found:
-            return [file for _, file in sorted(found)]
+        names = sort_candidates(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+        if names:
+            return [folder / name for name in names]
     looked = " and ".join(str(folder) for folder in folders)
     raise DatasetNotFoundError(f"no images of set {set_name}: looked in {looked}; set --image_root")
 

@@ -45,6 +45,7 @@ RETRIEVAL_GROUPS = (
     "accuracy",
     "accuracy_video",
     "accuracy_static",
+    "accuracy/challenging",
     *(f"accuracy/{name}" for name in PHENOMENA),
     *(f"accuracy/propositions_{number}" for number in PROPOSITIONS),
     *(f"accuracy/words_{low}-{high}" if high else f"accuracy/words_{low}+" for low, high in WORD_RANGES),
@@ -103,7 +104,7 @@ class GroupedAccuracy(Metric):
 
 
 class RetrievalAccuracy(GroupedAccuracy):
-    """IMAGECODE's accuracy: all, video and static, and by phenomenon, propositions and length."""
+    """IMAGECODE's accuracy: all, video, static, the challenging, by phenomenon, propositions and length."""
 
     def __init__(self) -> None:
         super().__init__(RETRIEVAL_GROUPS)
@@ -204,6 +205,7 @@ def _query_groups(query: Query, is_video: bool) -> list[str]:
     ]
     names = ["accuracy", "accuracy_video" if is_video else "accuracy_static", *lengths]
     names += [f"accuracy/{name}" for name in query["phenomena"]]
+    names += ["accuracy/challenging"] if query["challenging"] else []
     return [*names, f"accuracy/propositions_{query['n_propositions']}"]
 
 

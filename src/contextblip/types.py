@@ -14,6 +14,7 @@ class Query(TypedDict):
         text: The description as published, before any clean-up.
         phenomena: Names of the annotated phenomena (MMVP-VLM: the pattern's ``Type``); may be empty.
         n_propositions: Number of propositions the text was split into, ``None`` where unknown.
+        challenging: Whether it is one of IMAGECODE's 200 challenging samples; False elsewhere.
     """
 
     set_name: str
@@ -21,6 +22,7 @@ class Query(TypedDict):
     text: str
     phenomena: list[str]
     n_propositions: int | None
+    challenging: bool
 
 
 class CaptionBatch(TypedDict):
@@ -87,3 +89,31 @@ class RetrievalOutput(TypedDict):
     is_video: Tensor
     candidate_mask: Tensor
     queries: list[Query]
+
+
+class GalleryImageBatch(TypedDict):
+    """Images of a retrieval gallery, each of which comes once.
+
+    Attributes:
+        images: Normalised pixels, ``(B, 3, H, W)`` float32.
+        index: Number of each image in the gallery, ``(B,)`` int64.
+    """
+
+    images: Tensor
+    index: Tensor
+
+
+class GalleryTextBatch(TypedDict):
+    """Texts of a retrieval gallery, each of which comes once, without their images.
+
+    Attributes:
+        input_ids: Token ids, [CLS] first, padded to the batch's longest, ``(B, L)`` int64.
+        attention_mask: 1 at tokens, 0 at padding, ``(B, L)`` int64.
+        index: Number of each text in the gallery, ``(B,)`` int64.
+        image_index: ``index`` of the image each text belongs to, -1 for none, ``(B,)`` int64.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    index: Tensor
+    image_index: Tensor

@@ -79,6 +79,7 @@ def batches() -> list[RetrievalBatch]:
                     "text": f"the «{index}» one",
                     "phenomena": ["negation"] if video else [],
                     "n_propositions": None if video else 2,
+                    "challenging": video,
                 }
                 for index in range(len(targets))
             ],

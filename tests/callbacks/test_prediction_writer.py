@@ -45,12 +45,14 @@ def test_one_row_a_query_of_real_candidates_only(
         "is_video": False,
         "phenomena": [],
         "n_propositions": 2,
+        "challenging": False,
     }
     assert rows[2]["logits"] == [1.5, -2.0, 9.0]
     assert rows[2]["target"] is None
     assert rows[2]["is_video"] is True
     assert rows[2]["phenomena"] == ["negation"]
     assert rows[2]["n_propositions"] is None
+    assert rows[2]["challenging"] is True
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.jsonl"]
 
 

@@ -102,4 +102,8 @@ def test_samples_are_queries_or_images_of_all_processes(batches: list[RetrievalB
     bar.reset()
     count_batch(bar, {"images": torch.zeros(5, 3, 2, 2)}, world_size=1)
     assert (bar.samples, bar.sample_name) == (5, "images")
+    bar.reset()  # the next of several loaders
+    assert bar.sample_name == "batches"
+    count_batch(bar, {"input_ids": torch.zeros(3, 7)}, world_size=2)
+    assert (bar.samples, bar.sample_name) == (6, "texts")
     bar.close()

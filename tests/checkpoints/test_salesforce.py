@@ -208,3 +208,16 @@ def test_the_loaders_two_rules_as_recorded() -> None:
 
 def test_adapted_parts_have_no_name_of_salesforces() -> None:
     assert from_ours({"adapter.up.weight": torch.zeros(1), "score_head.bias": torch.zeros(1)}) == {}
+
+
+@pytest.mark.parametrize("place", ["vocab.txt", "bert-base-uncased/vocab.txt"])
+def test_a_vocabulary_that_lies_beside_and_fits_is_found(
+    tmp_path: Path, config: BackboneConfig, state_dict: dict[str, Tensor], place: str
+) -> None:
+    file = save_salesforce(tmp_path / "model.safetensors", config, state_dict)
+    words = tmp_path / place
+    words.parent.mkdir(exist_ok=True)
+    words.write_text("".join(f"word{number}\n" for number in range(config.vocab_size - 2)))
+    assert read_backbone_config(str(file))[1] == words
+    words.write_text("one\nword\n")  # of another model
+    assert read_backbone_config(str(file))[1] is None

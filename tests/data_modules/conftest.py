@@ -1,5 +1,6 @@
 """Where the real sample files lie, and how to make small images."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -40,3 +41,24 @@ def write_image() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def imagecode_folder(tmp_path: Path, write_image: Callable[..., Path]) -> Path:
+    """A static set of three images and a video set of two, in the official layout."""
+    static, video = "open-images-1_00", "MSR-VTT-videoTestVideo_video1-shot1_0"
+    for number in range(3):
+        write_image(tmp_path / "image-sets" / static / f"img{number}.jpg", colour=(80 * number, 0, 0))
+    for number in (9, 113):
+        write_image(tmp_path / "image-sets" / video / f"img{number}.jpg", colour=(2 * number, 0, 0))
+    labelled = {static: {"2": "a circle ", "0": "a red circle"}, video: {"1": "a square"}}
+    for name in ("train_data.json", "valid_data.json"):
+        (tmp_path / name).write_text(json.dumps(labelled))
+    unlabelled = {name: list(texts.values()) for name, texts in labelled.items()}
+    (tmp_path / "test_data_unlabeled.json").write_text(json.dumps(unlabelled))
+    (tmp_path / "manual_annotation_valid.yaml").write_text(
+        f'"{static}":\n  "2":\n    "annotation": "con,neg"\n  "0":\n    "annotation": ""\n'
+        f'"{video}":\n  "7":\n    "annotation": ",v"\n'
+    )
+    (tmp_path / "valid_split.json").write_text(json.dumps({"a circle ": ["a", ""], "a square": ["b"]}))
+    return tmp_path

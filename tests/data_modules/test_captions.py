@@ -5,6 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -42,7 +43,7 @@ def test_batches_have_the_declared_form(backbone: Path, world: Path) -> None:
     module.setup("fit")
     batch = epoch_of(module, 0)[0]
     assert batch["images"].shape == (8, 3, 32, 32)
-    assert batch["images"].dtype == torch.float32
+    assert batch["images"].dtype == torch.uint8  # normalised on the device
     assert batch["input_ids"].shape == batch["attention_mask"].shape
     assert int(batch["attention_mask"].sum(1).max()) == batch["input_ids"].shape[1] <= 30
     for name in ("input_ids", "attention_mask", "image_id", "index"):
@@ -59,14 +60,17 @@ def test_rows_of_the_world(backbone: Path, world: Path) -> None:
     coco_val = json.loads((world / "coco" / "annotations" / "captions_val2017.json").read_text())
     genome = json.loads((world / "visual_genome" / "region_descriptions.json").read_text())
     phrases = sum(len(row["regions"]) for row in genome)
-    train, val = module.train_set.table, module.val_set.table
+    train, val = module.train_set.rows, module.val_set.rows
     assert len(train) + len(val) == len(coco["annotations"]) + len(coco_val["annotations"]) + phrases
-    assert set(train["source"]) == set(val["source"]) == {"COCO", "Visual Genome"}
+    assert train.sources == val.sources == ("COCO", "Visual Genome")
     # of 8 images of Visual Genome 2 are held out, by image
-    assert len({row["image"] for row in val if row["source"] == "Visual Genome"}) == 2
-    assert not set(train["image"]) & set(val["image"])
-    for row in train:
-        assert Path(row["image"]).is_file()
+    assert np.bincount(val.image_sources).tolist() == [8, 2]
+    assert not set(train.files.to_pylist()) & set(val.files.to_pylist())
+    for file in train.files.to_pylist():
+        assert Path(file).is_file()
+    assert set(train.texts[:5]) <= {row["caption"] for row in coco["annotations"]}
+    assert train.captions([4, 0, 4]) == [train.texts[4], train.texts[0], train.texts[4]]
+    assert list(val.texts) == val.texts[:] == val.captions(range(len(val)))
 
 
 def test_same_pixels_whatever_the_workers(backbone: Path, world: Path) -> None:
@@ -103,7 +107,8 @@ def test_families_share_a_batch(backbone: Path, world: Path) -> None:
     module = make(backbone, world, datasets=["coco"], group_size=miniature_module.FAMILY_SIZE)
     module.setup("fit")
     assert module.train_set is not None
-    group = module.train_set.table["group"]
+    rows = module.train_set.rows
+    group = rows.groups[rows.image]
     together = 0
     for batch in epoch_of(module, 2):
         groups = [group[row] for row in batch["index"].tolist()]

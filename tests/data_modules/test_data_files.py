@@ -4,10 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from contextblip.errors import DatasetError, DatasetNotFoundError
-from data_modules.files import ImageFinder, read_json, readable_image, require_file
+from data_modules.files import ImageFinder, read_json, require_file
 
 
 def test_longest_existing_suffix_wins(tmp_path: Path, write_image: Callable[..., Path]) -> None:
@@ -46,6 +45,19 @@ def test_missing_images_are_counted_and_the_first_named(
     )
 
 
+def test_missing_images_are_listed(tmp_path: Path, write_image: Callable[..., Path]) -> None:
+    write_image(tmp_path / "1.jpg")
+    assert ImageFinder("COCO", [tmp_path]).missing(["3.jpg", "x/1.jpg", "a/2.jpg"]) == ["3.jpg", "a/2.jpg"]
+
+
+def test_blanks_of_a_folder_may_be_underscores(tmp_path: Path, write_image: Callable[..., Path]) -> None:
+    file = write_image(tmp_path / "Camera_Perspective" / "1.jpg")
+    finder = ImageFinder("MMVP-VLM", [tmp_path])
+    assert finder.find("images/Camera Perspective/1.jpg") == file
+    blank = write_image(tmp_path / "Camera Perspective" / "1.jpg")
+    assert ImageFinder("MMVP-VLM", [tmp_path]).find("Camera Perspective/1.jpg") == blank
+
+
 def test_missing_file_names_every_place(tmp_path: Path) -> None:
     with pytest.raises(DatasetNotFoundError) as error:
         require_file("IMAGECODE", [tmp_path / "a", tmp_path / "b"], ["train_data.json"])
@@ -65,24 +77,36 @@ def test_unreadable_json(tmp_path: Path, content: bytes, reason: str) -> None:
         read_json(path, "COCO")
 
 
-def test_unreadable_images_are_named(tmp_path: Path, write_image: Callable[..., Path]) -> None:
-    truncated = write_image(tmp_path / "truncated.jpg", size=(200, 200))
-    truncated.write_bytes(truncated.read_bytes()[:700])
-    text = tmp_path / "text.jpg"
-    text.write_text("no image")
-    missing = tmp_path / "missing.jpg"
-    for path, reason in ((truncated, "truncated"), (text, "cannot identify"), (missing, "no such file")):
-        with pytest.raises(DatasetError) as error, readable_image(path, "IMAGECODE, set s") as image:
-            image.load()
-        message = str(error.value)
-        assert message.startswith(f"IMAGECODE, set s: cannot read image {path} (")
-        assert reason in message
-        assert message.endswith("restore or download this file")
+@pytest.mark.parametrize("depth", [3, 200_000])
+def test_json_nested_beyond_reason(tmp_path: Path, depth: int) -> None:
+    path = tmp_path / "x.json"
+    path.write_text("[" * depth)
+    with pytest.raises(DatasetError, match=rf"COCO: {path} is not valid JSON .*; download it again"):
+        read_json(path, "COCO")
 
 
-def test_exif_rotation_is_undone(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera lay on its side
-    Image.new("RGB", (20, 10)).save(tmp_path / "rotated.jpg", exif=exif)
-    with readable_image(tmp_path / "rotated.jpg", "COCO") as image:
-        assert image.size == (10, 20)
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}')
+    assert read_json(path, "COCO") == {"a": 1}
+    path.write_bytes("[1]".encode("utf-16"))
+    with pytest.raises(DatasetError, match="is not UTF-8"):
+        read_json(path, "COCO")
+
+
+def test_a_key_given_twice(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text('{"s": {"1": "a", "é": 2, "é": 3}}')
+    assert read_json(path, "IMAGECODE") == {"s": {"1": "a", "é": 3}}
+    with pytest.raises(DatasetError) as error:
+        read_json(path, "IMAGECODE", unique_keys=True)
+    assert str(error.value) == (
+        f'IMAGECODE: {path} has the key "é" twice in one object; remove one or download it again'
+    )
+    path.write_text('{"s": {"1": "a"}, "t": {"1": "a"}}')
+    assert read_json(path, "IMAGECODE", unique_keys=True)["t"] == {"1": "a"}
+
+
+def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"COCO: .*x\.json cannot be read \(No such file.*\); restore it"):
+        read_json(tmp_path / "x.json", "COCO")

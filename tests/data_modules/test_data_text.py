@@ -11,11 +11,14 @@ import torch
 from contextblip.errors import ConfigurationError
 from contextblip.models.config import PRESETS
 from data_modules.text import (
+    CutTexts,
     TextProcessor,
     check_tokenizer,
     clean_caption,
     clean_retrieval_text,
+    count_cut_texts,
     load_tokenizer,
+    sample_evenly,
 )
 
 
@@ -84,15 +87,27 @@ def test_missing_vocabulary(tmp_path: Path) -> None:
 
 
 def test_hub_that_gives_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(repo_id: str, filename: str) -> str:
-        raise OSError(f"no route to {repo_id}/{filename}\nsecond line")
+    def refuse(url: str, timeout: float) -> None:
+        raise OSError(f"no route to {url} in {timeout} s\nsecond line")
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", refuse)
+    def download(repo_id: str, filename: str) -> str:
+        raise AssertionError(f"{repo_id}/{filename} is asked for, with all of the hub's own retries")
+
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", refuse)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
     with pytest.raises(ConfigurationError, match="no-such-tokenizer") as error:
         load_tokenizer("no-such-tokenizer")
-    assert "--data.tokenizer" in str(error.value)
+    assert "no route to https://huggingface.co/no-such-tokenizer/resolve/main/vocab.txt" in str(error.value)
+    assert "pass its vocab.txt, or a folder that holds it, by --data.tokenizer" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_hub_that_gives_it(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda *_, **__: None)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_: str(world / "vocab.txt"))
+    assert load_tokenizer("some-tokenizer")[1] == world / "vocab.txt"
 
 
 def test_hub_cache_needs_no_network(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,3 +134,43 @@ def test_prefix_comes_before_the_clean_up(world: Path) -> None:
     plain = TextProcessor(tokenizer, clean_retrieval_text)
     prefixed = TextProcessor(tokenizer, clean_retrieval_text, prefix="A red ")
     assert torch.equal(prefixed(["circle"])[0], plain(["a red circle"])[0])
+
+
+def test_cut_texts_are_those_the_processor_shortens(world: Path) -> None:
+    tokenizer, _ = load_tokenizer(str(world))
+    texts = ["red", "a red, red circle!", "a - red - circle", "a circle left of a square", ""]
+    words = TextProcessor(tokenizer, clean_retrieval_text, max_words=3, max_tokens=30)
+    tokens = TextProcessor(tokenizer, clean_retrieval_text, max_words=None, max_tokens=6)
+    both = TextProcessor(tokenizer, clean_retrieval_text, max_words=3, max_tokens=4)
+    assert count_cut_texts(texts, words) == CutTexts(5, 2, 0, 2)
+    # "left" and "of" are tokens of their own; punctuation that is cleaned away counts nowhere
+    assert count_cut_texts(texts, tokens) == CutTexts(5, 0, 1, 1)
+    assert count_cut_texts(texts, both) == CutTexts(5, 2, 3, 3)
+    assert count_cut_texts([], both) == CutTexts(0, 0, 0, 0)
+
+
+def test_the_prefix_counts(world: Path) -> None:
+    tokenizer, _ = load_tokenizer(str(world))
+    text = TextProcessor(tokenizer, clean_retrieval_text, max_words=3, prefix="a ")
+    assert count_cut_texts(["red circle", "red circle left"], text).words == 1
+
+
+def test_words_and_shares_of_cut_texts(world: Path) -> None:
+    tokenizer, _ = load_tokenizer(str(world))
+    text = TextProcessor(tokenizer, clean_retrieval_text, max_words=None, max_tokens=6)
+    line = CutTexts(2000, 0, 346, 346).describe(text)
+    assert line == "17.3% of 2,000 texts are cut (17.3% at max_tokens 6)"
+    assert CutTexts(0, 0, 0, 0).describe(text).startswith("0.0% of 0 texts")
+
+
+def test_more_than_one_part_is_counted(world: Path) -> None:
+    tokenizer, _ = load_tokenizer(str(world))
+    text = TextProcessor(tokenizer, clean_retrieval_text, max_words=2)
+    texts = ["a red circle"] * 1500 + ["red"] * 700
+    assert count_cut_texts(texts, text) == CutTexts(2200, 1500, 0, 1500)
+
+
+def test_even_samples() -> None:
+    texts = [str(number) for number in range(10)]
+    assert sample_evenly(texts, 10) is texts
+    assert sample_evenly(texts, 4) == ["0", "2", "5", "7"]

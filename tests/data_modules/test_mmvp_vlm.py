@@ -10,7 +10,7 @@ import torch
 
 from contextblip.errors import ConfigurationError, DatasetError, DatasetNotFoundError
 from data_modules import MMVPVLMDataModule
-from data_modules.mmvp_vlm import read_pairs
+from data_modules.mmvp_vlm import find_questions, image_names, read_pairs
 
 HEADER = "Question ID,Type,Statement\n"
 
@@ -49,6 +49,7 @@ def test_form_of_a_real_batch(backbone: Path, real_data: Path, world: Path) -> N
         "text": 'letter "Q" in it',
         "phenomena": ["Text"],
         "n_propositions": None,
+        "challenging": False,
     }
     assert not torch.equal(batch["images"][0, 0], batch["images"][0, 1])
 
@@ -83,6 +84,16 @@ def test_pairs_follow_the_ids_not_the_rows(tmp_path: Path) -> None:
         ("1,Text,a\n", "question 1 without its partner 2"),
         ("2,Text,a\n", "question 2 without its partner 1"),
         ("1,Text,a\n2,Color,b\n", "pair 1-2 has two types, Text and Color"),
+        (
+            "0,Text,a\n1,Text,b\n",
+            "question 0 without its partner -1; a pair is an odd id and the next even one",
+        ),
+        ("1,Text,a\n2,Text,b\n1,Text,c\n", r"cannot be read \(question 1 stands twice\); download it again"),
+        ("1,Text,blue, no red\n2,Text,b\n", r"cannot be read \(question 1 has a comma outside quotes\)"),
+        (",Text,a\n", r"cannot be read \(question  has no Question ID\)"),
+        ("1,,a\n", r"cannot be read \(question 1 has no Type\)"),
+        ("1,Text, \n", r"cannot be read \(question 1 has no Statement\)"),
+        ("", "holds no questions; download it again"),
         ("one,Text,a\n", "cannot be read"),
         ("1,Text\n", r"cannot be read \(question 1 has no Statement\)"),
     ],
@@ -92,6 +103,80 @@ def test_broken_questions(tmp_path: Path, rows: str, reason: str) -> None:
     path.write_text(HEADER + rows)
     with pytest.raises(DatasetError, match=f"MMVP-VLM: {path}.*{reason}"):
         read_pairs(path)
+
+
+@pytest.mark.parametrize("encode", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_files_as_spreadsheets_save_them(tmp_path: Path, encode: str, newline: str) -> None:
+    path = tmp_path / "Questions.csv"
+    lines = ["Question ID,Type , Statement", '31,Text,"letter ""Q"" in it"', "32, Text,café", "", ",,"]
+    path.write_bytes(newline.join([*lines, ""]).encode(encode))
+    pairs = read_pairs(path)
+    assert pairs == [("Text", ((31, 'letter "Q" in it'), (32, "café")))]  # ids need not start at 1
+    assert image_names(pairs) == ["MLLM_VLM Images/Text/31.jpg", "MLLM_VLM Images/Text/32.jpg"]
+
+
+def test_questions_that_are_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / "Questions.csv").write_bytes((HEADER + "1,Text,café\n").encode("latin-1"))
+    with pytest.raises(DatasetError, match=r"^MMVP-VLM: .*Questions\.csv is not UTF-8 .*; download it again"):
+        read_pairs(tmp_path / "Questions.csv")
+
+
+@pytest.mark.parametrize("folder", ["MLLM_VLM Images", "MMVP_VLM_Images", "MLLM_VLM_Images", ""])
+@pytest.mark.parametrize("kind", ["Camera Perspective", "Camera_Perspective"])
+def test_image_folders_as_published_and_as_the_readme_spells_them(
+    backbone: Path, tmp_path: Path, world: Path, write_image: Callable[..., Path], folder: str, kind: str
+) -> None:
+    (tmp_path / "Questions.csv").write_text(HEADER + "269,Camera Perspective,a\n270,Camera Perspective,b\n")
+    for number in (269, 270):
+        write_image(tmp_path / folder / kind / f"{number}.jpg", colour=(number - 200, 0, 0))
+    module = make(backbone, tmp_path, tokenizer=str(world))
+    module.setup("test")
+    (batch,) = list(module.test_dataloader())
+    assert batch["queries"][0]["phenomena"] == ["Camera Perspective"]
+    assert [int(image[0, 0, 0]) for image in batch["images"][0]] == [69, 70]
+
+
+def test_a_part_of_the_full_set_is_named(
+    backbone: Path, real_data: Path, world: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sample = real_data / "mmvp_vlm_sample"
+    make(backbone, sample, tokenizer=str(world)).setup("test")
+    (message,) = [text for text in caplog.messages if "pairs" in text]
+    assert message == (
+        f"MMVP-VLM: {sample / 'Questions.csv'} holds 4 pairs, not the 135 of the full set; do not report its "
+        "accuracy as MMVP-VLM's"
+    )
+    caplog.clear()
+    make(backbone, world).setup("test")
+    assert not [text for text in caplog.messages if "pairs" in text]
+
+
+def test_where_the_questions_may_lie(tmp_path: Path) -> None:
+    home = tmp_path / "MMVP_VLM"
+    (home / "MLLM_VLM Images" / "Text").mkdir(parents=True)
+    (home / "Questions.csv").touch()
+    assert find_questions(tmp_path) == find_questions(home) == home / "Questions.csv"
+    for deep in (home / "MLLM_VLM Images", home / "MLLM_VLM Images" / "Text"):
+        with pytest.raises(DatasetNotFoundError, match=rf"{deep} lies too deep: set --data\.root to {home}$"):
+            find_questions(deep)
+
+
+def test_unreadable_image_is_named(
+    backbone: Path, tmp_path: Path, world: Path, write_image: Callable[..., Path]
+) -> None:
+    (tmp_path / "Questions.csv").write_text(HEADER + "1,Text,a\n2,Text,b\n")
+    for number in (1, 2):
+        write_image(tmp_path / "MLLM_VLM Images" / "Text" / f"{number}.jpg")
+    broken = tmp_path / "MLLM_VLM Images" / "Text" / "2.jpg"
+    broken.write_bytes(b"")
+    module = make(backbone, tmp_path, tokenizer=str(world))
+    module.setup("test")
+    with pytest.raises(DatasetError) as error:
+        list(module.test_dataloader())
+    assert str(error.value) == (
+        f"MMVP-VLM, set 1-2: cannot read image {broken} (empty file); restore or download this file"
+    )
 
 
 def test_missing_column(tmp_path: Path) -> None:

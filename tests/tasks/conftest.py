@@ -103,6 +103,7 @@ def image_sets() -> Callable[..., RetrievalBatch]:
                 "text": "a small red square " * (number + 1),
                 "phenomena": ["spatial"] if number < 2 else [],
                 "n_propositions": number or None,
+                "challenging": False,
             }
             for number, name in enumerate(names)
         ]

@@ -217,6 +217,7 @@ def pairs(seed: int) -> RetrievalBatch:
                 "text": "a",
                 "phenomena": [kind],
                 "n_propositions": None,
+                "challenging": False,
             }
             for i, kind in enumerate(kinds)
         ],

@@ -134,7 +134,17 @@ def _from_file(
     if config is None:
         config = infer_config(state, vision_heads, text_heads, str(path))
     config = with_heads(config, vision_heads, text_heads)
+    vocabulary = vocabulary or _vocabulary_near(path, config)
     return only_backbone(RawBackbone(state, config, vocabulary, ignored, notes), str(path))
+
+
+def _vocabulary_near(path: Path, config: BackboneConfig) -> Path | None:
+    """Find a vocabulary that fits a lone file: beside it, or where `weights download` puts BERT's."""
+    for file in (path.with_name("vocab.txt"), path.parent / "bert-base-uncased" / "vocab.txt"):
+        # [DEC] and [ENC] come on top of the file's lines
+        if file.is_file() and len(file.read_text(encoding="utf-8").splitlines()) + 2 == config.vocab_size:
+            return file
+    return None
 
 
 def own_backbone(adapted: AdaptedWeights) -> tuple[BackboneConfig, Path | None]:

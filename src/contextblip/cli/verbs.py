@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from contextblip.cli.data_verb import add_data_arguments, run_data
 from contextblip.cli.errors import nearest
+from contextblip.cli.weights_verb import add_weights_arguments, run_weights
 from contextblip.errors import ConfigurationError
 
 FORMS = ("contextblip", "salesforce", "huggingface")
+_INVALID_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
+_UNRECOGNIZED = re.compile(r"unrecognized arguments:.*?(--\S+)")
 
 
 @dataclass(frozen=True)
@@ -23,21 +28,50 @@ class Verb:
         help: One line for the list of commands.
         add_arguments: Declares the arguments.
         run: Does the work; heavy imports belong inside, so that help stays quick.
+        example: Shown at the end of its help.
     """
 
     help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], None]
+    example: str = ""
 
 
 class _VerbParser(argparse.ArgumentParser):
-    """A parser whose mistakes are raised, to be printed as all others are."""
+    """A parser whose mistakes are raised, to be printed as all others are; its subparsers are too."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise what is wrong with the arguments."""
-        name = self.prog.split()[-1]
-        given, choices = message.partition("invalid choice: ")[2].partition(" ")[0].strip("'"), FORMS
-        raise ConfigurationError(f"{name}: {message}{nearest(given, choices) if given else ''}")
+        """Raise what is wrong with the arguments, with the nearest valid choice."""
+        given, choices = self._given_and_choices(message)
+        hint = nearest(given, choices) if given else ""
+        shown = _shorten_choices(message, choices, hint)
+        raise ConfigurationError(f"{self.prog.removeprefix('lightning ')}: {shown}{hint}")
+
+    def _given_and_choices(self, message: str) -> tuple[str, list[str]]:
+        """Find in argparse's words what was given and what could have been."""
+        if found := _INVALID_CHOICE.search(message):
+            return found[1], [choice.strip("' ") for choice in found[2].split(",")]
+        if found := _UNRECOGNIZED.search(message):
+            return found[1].partition("=")[0], sorted(_option_names(self))
+        return "", []
+
+
+def _option_names(parser: argparse.ArgumentParser) -> set[str]:
+    """List the options of a parser and of its subparsers."""
+    names: set[str] = set()
+    for action in parser._actions:
+        names.update(action.option_strings)
+        if isinstance(action, argparse._SubParsersAction):
+            names.update(*(_option_names(inner) for inner in action.choices.values()))
+    return names
+
+
+def _shorten_choices(message: str, choices: list[str], hint: str) -> str:
+    """Leave the list of choices out where the nearest one is named, and write it alike in all Pythons."""
+    before, found, _ = message.partition(" (choose from ")
+    if not found:
+        return message
+    return before if hint else f"{before} (choose from {', '.join(choices)})"
 
 
 def _add_convert_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,6 +120,18 @@ def _gallery(arguments: argparse.Namespace) -> None:
 
 
 VERBS = {
+    "data": Verb(
+        "list, download, verify and describe the data sets",
+        add_data_arguments,
+        run_data,
+        "lightning data download imagecode --root data",
+    ),
+    "weights": Verb(
+        "list, download and verify published weights",
+        add_weights_arguments,
+        run_weights,
+        "lightning weights download model_base",
+    ),
     "gallery": Verb("draw candidate sets with a run's scores", _add_gallery_arguments, _gallery),
     "summary": Verb("print the accuracies of a chain of runs", _add_summary_arguments, _summary),
     "convert": Verb("rewrite a backbone's weights in another form", _add_convert_arguments, _convert),
@@ -104,7 +150,10 @@ def run_verb(name: str, words: list[str]) -> None:
     """
     verb = VERBS[name]
     parser = _VerbParser(
-        prog=f"lightning {name}", description=f"{verb.help[0].upper()}{verb.help[1:]}.", allow_abbrev=False
+        prog=f"lightning {name}",
+        description=f"{verb.help[0].upper()}{verb.help[1:]}.",
+        epilog=f"Example: {verb.example}" if verb.example else None,
+        allow_abbrev=False,
     )
     verb.add_arguments(parser)
     verb.run(parser.parse_args(words))

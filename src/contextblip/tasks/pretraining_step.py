@@ -167,7 +167,9 @@ def _reconstruction_step(
     """Step 2: encode the visible patches, fill in the masked ones and compare with the input."""
     model, decoder = encoder.model, encoder.model.mim_decoder
     visible_embeds = encoder(mask.ids_keep)
-    context = output.text_embeds if decoder is not None and decoder.text == "text" else output.multimodal_embeds
+    context = (
+        output.text_embeds if decoder is not None and decoder.text == "text" else output.multimodal_embeds
+    )
     reconstruction = model.decode(visible_embeds, mask.ids_keep, mask.ids_mask, context, attention_mask)
     target = take_patches(encoder.patches, mask.ids_mask)
     target = normalize_patches(target) if normalize_pixels else target
