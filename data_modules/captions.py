@@ -10,10 +10,10 @@ from torch.utils.data import DataLoader
 
 from contextblip.errors import ConfigurationError
 from data_modules.base import BaseDataModule
-from data_modules.caption_building import RowBuilder
-from data_modules.caption_order import CaptionOrder, resolve_weights
-from data_modules.caption_rows import CaptionCollate, CaptionDataset, CaptionRows
-from data_modules.caption_sources import (
+from data_modules.caption_data.building import RowBuilder
+from data_modules.caption_data.order import CaptionOrder, resolve_weights
+from data_modules.caption_data.rows import CaptionCollate, CaptionDataset, CaptionRows
+from data_modules.caption_data.sources import (
     CaptionSource,
     CocoLayout,
     VisualGenomeLayout,
@@ -32,7 +32,7 @@ class CaptionDataModule(BaseDataModule):
     """Captions of COCO and Visual Genome, or of any file in BLIP's json form.
 
     ``root`` holds ``coco`` and ``visual_genome``, or is one of them, or is ``miniature:DIR``; layouts, counts
-    and licences stand in ``data_modules.caption_coco`` and ``caption_visual_genome``. A source without a
+    and licences stand in ``data_modules.caption_data.coco`` and ``caption_visual_genome``. A source without a
     validation file gives ``val_fraction`` of its images; the test loader is the validation loader. Blank
     captions are left out. Large annotations are kept as memory-mapped tables below ``HF_DATASETS_CACHE``.
 

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from contextblip.errors import ConfigurationError, DatasetError, DatasetNotFoundError
 from contextblip.types import GalleryImageBatch, GalleryTextBatch
 from data_modules.base import BaseDataModule
-from data_modules.caption_images import CaptionImageFinder
-from data_modules.caption_sources import CaptionedImage, CaptionSource, CocoLayout, locate_coco
+from data_modules.caption_data.images import CaptionImageFinder
+from data_modules.caption_data.sources import CaptionedImage, CaptionSource, CocoLayout, locate_coco
 from data_modules.files import readable_image
 from data_modules.loaders import Row, epoch_and_row
 from data_modules.text import TextProcessor, clean_caption

@@ -8,11 +8,11 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-import contextblip.downloads
+import contextblip.downloads.fetching
 from contextblip.downloads import DownloadError, RemoteFile, download, download_all, missing_files, part_path
-from contextblip.hub_files import HubFile
-from contextblip.remote_files import copy_list
-from contextblip.transfers import note_path
+from contextblip.downloads.hub_files import HubFile
+from contextblip.downloads.remote_files import copy_list
+from contextblip.downloads.transfers import note_path
 
 CONTENT = bytes(range(256)) * 64
 
@@ -109,7 +109,7 @@ def test_offline_nothing_is_asked_and_all_is_listed(
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for way in ("fetch_from_hub", "fetch"):
-        monkeypatch.delattr(contextblip.downloads, way)  # asking for anything would fail otherwise
+        monkeypatch.delattr(contextblip.downloads.fetching, way)  # asking for anything would fail otherwise
     hub = RemoteFile("b/c d.jpg", ("hf://datasets/ORG/NAME/images/c d.jpg",))
     files = [RemoteFile("data.bin", ("http://x/data.bin", "https://x/y"), len(CONTENT)), hub]
     with pytest.raises(DownloadError) as stop:
@@ -159,7 +159,7 @@ def test_without_a_network_the_rest_is_listed(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_room_on_the_disk_is_checked_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(contextblip.downloads, "fetch")
+    monkeypatch.delattr(contextblip.downloads.fetching, "fetch")
     huge = RemoteFile("data.bin", ("https://x/y",), 10**18)
     with pytest.raises(DownloadError, match=r"needs 1,000,000 TB, but .* make room or choose another --root"):
         download_all([huge], tmp_path)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-import contextblip.extraction
+import contextblip.downloads.extraction
+from contextblip.downloads.extraction import extract, is_extracted
+from contextblip.downloads.meters import DownloadError
 from contextblip.errors import DatasetError
-from contextblip.extraction import extract, is_extracted
-from contextblip.meters import DownloadError
 
 GOOD = {"images/a.jpg": b"a" * 3000, "images/deep/b.jpg": b"b", "notes.txt": b""}
 Write = Callable[[Path, Mapping[str, bytes]], Path]
@@ -60,7 +60,7 @@ def test_done_once_it_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Monk
     archive = write_zip(tmp_path / "x.zip", GOOD)
     extract(archive, tmp_path)
     with monkeypatch.context() as patch:
-        patch.delattr(contextblip.extraction, "_extract_members")
+        patch.delattr(contextblip.downloads.extraction, "_extract_members")
         extract(archive, tmp_path)
         archive.unlink()
         extract(archive, tmp_path)  # deleted to save room
@@ -135,7 +135,7 @@ def test_bombs_are_refused(tmp_path: Path, write: Write, monkeypatch: pytest.Mon
     assert files_below(tmp_path / "out") == {}
     extract(archive, tmp_path / "out", max_bytes=5_000_000)
     assert (tmp_path / "out" / "zeros").stat().st_size == 5_000_000
-    monkeypatch.setattr(contextblip.extraction, "MAX_MEMBERS", 2)
+    monkeypatch.setattr(contextblip.downloads.extraction, "MAX_MEMBERS", 2)
     with pytest.raises(DatasetError, match="or 2 files"):
         extract(write(tmp_path / "y.gz", GOOD), tmp_path / "out")
 
@@ -168,7 +168,7 @@ def test_an_interruption_is_gone_on_from(
 ) -> None:
     archive, folder = write(tmp_path / name, GOOD), tmp_path / "out"
     written = []
-    plain = contextblip.extraction._write
+    plain = contextblip.downloads.extraction._write
 
     def interrupted(*given: object) -> None:
         written.append(given[1].name)  # type: ignore[attr-defined]  # a member of the archive
@@ -176,7 +176,7 @@ def test_an_interruption_is_gone_on_from(
             raise KeyboardInterrupt
         plain(*given)  # type: ignore[arg-type]  # handed on as they came
 
-    monkeypatch.setattr(contextblip.extraction, "_write", interrupted)
+    monkeypatch.setattr(contextblip.downloads.extraction, "_write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         extract(archive, folder)
     assert not (folder / "images").exists()  # nothing half done is seen
@@ -189,7 +189,7 @@ def test_room_is_checked_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     def full(_: Path, needed: int, what: str) -> None:
         raise DownloadError(f"{what}: needs {needed}")
 
-    monkeypatch.setattr(contextblip.extraction, "check_space", full)
+    monkeypatch.setattr(contextblip.downloads.extraction, "check_space", full)
     with pytest.raises(DownloadError, match=r"x\.zip: needs \d+"):
         extract(write_zip(tmp_path / "x.zip", GOOD), tmp_path / "out")
     assert files_below(tmp_path / "out").keys() == {".extracting-x.zip/.archive.json"}

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import contextblip.meters
+import contextblip.downloads.meters
 from contextblip.downloads import DownloadError, RemoteFile, download, part_path
-from contextblip.transfers import note_path
+from contextblip.downloads.transfers import note_path
 
 CONTENT = bytes(range(256)) * 4096  # a megabyte
 
@@ -176,8 +176,8 @@ def test_ctrl_c_keeps_what_came(served: Served, tmp_path: Path, monkeypatch: pyt
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(contextblip.meters.Meter, "advance", interrupt)
-        patch.setattr("contextblip.transfers._CHUNK", 300_000)
+        patch.setattr(contextblip.downloads.meters.Meter, "advance", interrupt)
+        patch.setattr("contextblip.downloads.transfers._CHUNK", 300_000)
         with pytest.raises(KeyboardInterrupt):
             download(remote(served), tmp_path)
     assert part_path(tmp_path / "data.bin").stat().st_size == 300_000

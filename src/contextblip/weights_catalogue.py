@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from contextblip.downloads.remote_files import RemoteFile
 from contextblip.errors import ConfigurationError
-from contextblip.remote_files import RemoteFile
 
 LICENCE = "BSD-3-Clause"
 _BLIP = "https://storage.googleapis.com/sfr-vision-language-research/BLIP/models"

@@ -16,9 +16,9 @@ from contextblip.checkpoints import load_backbone
 from contextblip.checkpoints.names import is_backbone_name
 from contextblip.checkpoints.salesforce import save_salesforce
 from contextblip.cli import main
+from contextblip.downloads.remote_files import RemoteFile
 from contextblip.models import BackboneConfig, ContextBLIP
 from contextblip.models.config import PRESETS
-from contextblip.remote_files import RemoteFile
 from contextblip.weights_catalogue import VOCABULARY, WEIGHTS, WeightsEntry, find_weights
 
 Fail = Callable[[str], tuple[int, str]]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import annotations
-from data_modules.caption_sources import locate_coco, locate_visual_genome
+from data_modules.caption_data.sources import locate_coco, locate_visual_genome
 
 
 @pytest.mark.parametrize(

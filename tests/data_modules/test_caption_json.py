@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from contextblip.errors import DatasetError
-from data_modules import caption_json
-from data_modules.caption_json import parsed, stream_list, stream_lists
+from data_modules.caption_data import json_records as caption_json
+from data_modules.caption_data.json_records import parsed, stream_list, stream_lists
 
 RECORDS: list[Any] = [
     {"text": 'a \\" ] } é 日本', "list": [1, 2.5, None, True], "deep": {"a": {"b": []}}},

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from contextblip.errors import ConfigurationError
-from data_modules.caption_order import CaptionOrder, resolve_weights
-from data_modules.caption_sources import hold_out
+from data_modules.caption_data.order import CaptionOrder, resolve_weights
+from data_modules.caption_data.sources import hold_out
 from data_modules.loaders import Order
 
 # 12 images with 1 to 3 captions each, in groups of 4

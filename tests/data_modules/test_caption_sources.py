@@ -10,9 +10,9 @@ from typing import Any, get_args
 import pytest
 
 from contextblip.errors import DatasetError, DatasetNotFoundError
-from data_modules.caption_coco import LAYOUTS as COCO_LAYOUTS
-from data_modules.caption_images import CaptionImageFinder, Split, key_of_path, key_of_row
-from data_modules.caption_sources import (
+from data_modules.caption_data.coco import LAYOUTS as COCO_LAYOUTS
+from data_modules.caption_data.images import CaptionImageFinder, Split, key_of_path, key_of_row
+from data_modules.caption_data.sources import (
     CaptionSource,
     CocoLayout,
     locate_blip_json,

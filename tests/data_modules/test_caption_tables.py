@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 
 from contextblip.errors import DatasetError
-from data_modules import caption_tables
-from data_modules.caption_images import CaptionedImage, CaptionSource
-from data_modules.caption_sources import locate_blip_json
-from data_modules.caption_tables import SCHEMA, caption_table, image_number
+from data_modules.caption_data import tables as caption_tables
+from data_modules.caption_data.images import CaptionedImage, CaptionSource
+from data_modules.caption_data.sources import locate_blip_json
+from data_modules.caption_data.tables import SCHEMA, caption_table, image_number
 
 
 class Counting:
@@ -110,7 +110,7 @@ def test_a_folder_that_cannot_be_written_is_said_once_a_table(
 ) -> None:
     cache.parent.mkdir()
     cache.write_text("in the way")
-    with caplog.at_level(logging.WARNING, "data_modules.caption_tables"):
+    with caplog.at_level(logging.WARNING, "data_modules.caption_data.tables"):
         table = caption_table(counting.source, "train")
     assert table["captions"][:] == [["one", "two"], ["three"]]
     (message,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)

@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 import pytest
 
 from contextblip.downloads import DownloadError
+from contextblip.downloads.hub_files import HubFile
+from contextblip.downloads.remote_files import RemoteFile
 from contextblip.errors import ConfigurationError
-from contextblip.hub_files import HubFile
-from contextblip.remote_files import RemoteFile
-from data_modules import catalogue
 from data_modules.catalogue import (
     DATASETS,
     DatasetEntry,
     ExpectedCount,
+    commands,
     dataset_folder,
     download_dataset,
     expected,
@@ -191,4 +191,4 @@ def test_the_table_is_readable_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> 
     assert "part karpathy*" in out
     assert "about 769,000 or 821,000 train texts" in " ".join(out.split())
     assert "\x1b[" not in out
-    assert max(map(len, out.splitlines()[:-1])) <= catalogue._WIDTH
+    assert max(map(len, out.splitlines()[:-1])) <= commands._WIDTH

@@ -13,12 +13,12 @@ from PIL import Image
 
 from contextblip.errors import DatasetError
 from data_modules.miniature import MiniatureSize, draw_miniature, main
-from data_modules.miniature_imagecode import CODES
-from data_modules.miniature_pairs import PAIRS_PER_TYPE, TYPES
-from data_modules.miniature_render import render
-from data_modules.miniature_sets import CANDIDATES, draw_set
-from data_modules.miniature_vocabulary import vocabulary
-from data_modules.miniature_writers import Recipe
+from data_modules.miniature.imagecode import CODES
+from data_modules.miniature.pairs import PAIRS_PER_TYPE, TYPES
+from data_modules.miniature.render import render
+from data_modules.miniature.sets import CANDIDATES, draw_set
+from data_modules.miniature.vocabulary import vocabulary
+from data_modules.miniature.writers import Recipe
 
 SMALL = MiniatureSize(
     captions_train=24, captions_val=8, vg_images=6, sets_train=9, sets_valid=8, sets_test=4, image_size=32
@@ -79,7 +79,7 @@ def test_failed_drawing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("data_modules.miniature.write_mmvp_vlm", fail)
+    monkeypatch.setattr("data_modules.miniature.world.write_mmvp_vlm", fail)
     with pytest.raises(OSError, match="disk full"):
         draw_miniature(tmp_path / "world", size=replace(SMALL, captions_train=0))
     assert list(tmp_path.iterdir()) == []

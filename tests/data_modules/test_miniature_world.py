@@ -6,19 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_modules.miniature_clauses import Count, Exists
-from data_modules.miniature_comparisons import Event, Extreme
-from data_modules.miniature_families import FAMILIES, FAMILY_SIZE, captions, draw_family
-from data_modules.miniature_pairs import TYPES, draw_pair
-from data_modules.miniature_phrases import Phrase
-from data_modules.miniature_places import Beside, Hidden, Place, Unhidden
-from data_modules.miniature_render import render
-from data_modules.miniature_scenes import COLOURS, Scene, Thing, draw_scene
-from data_modules.miniature_sets import CANDIDATES, KINDS, CandidateSet, draw_set
-from data_modules.miniature_statements import names_of, statements
-from data_modules.miniature_texts import SLACK
-from data_modules.miniature_vocabulary import SPECIAL_TOKENS, VOCABULARY_SIZE, vocabulary
-from data_modules.miniature_writers import Recipe
+from data_modules.miniature.clauses import Count, Exists
+from data_modules.miniature.comparisons import Event, Extreme
+from data_modules.miniature.families import FAMILIES, FAMILY_SIZE, captions, draw_family
+from data_modules.miniature.pairs import TYPES, draw_pair
+from data_modules.miniature.phrases import Phrase
+from data_modules.miniature.places import Beside, Hidden, Place, Unhidden
+from data_modules.miniature.render import render
+from data_modules.miniature.scenes import COLOURS, Scene, Thing, draw_scene
+from data_modules.miniature.sets import CANDIDATES, KINDS, CandidateSet, draw_set
+from data_modules.miniature.statements import names_of, statements
+from data_modules.miniature.texts import SLACK
+from data_modules.miniature.vocabulary import SPECIAL_TOKENS, VOCABULARY_SIZE, vocabulary
+from data_modules.miniature.writers import Recipe
 
 PUNCTUATION = re.compile(r"[,.'!?\"()*#:;~]")
 
@@ -143,7 +143,7 @@ def differing(first: Scene, second: Scene) -> set[str]:
 
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_family_differs_in_exactly_one_property(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data_modules.miniature_families.FAMILIES", {kind: FAMILIES[kind]})
+    monkeypatch.setattr("data_modules.miniature.families.FAMILIES", {kind: FAMILIES[kind]})
     expected = {"place"} if kind in ("move", "nudge", "relation") else {kind}
     for i in range(20):
         rng = lot(kind, i)

@@ -15,7 +15,7 @@ from rich.console import Console
 import data_modules.text
 from contextblip.errors import ConfigurationError, DatasetNotFoundError
 from data_modules.statistics import print_statistics
-from data_modules.stats_texts import EvenSample, TextCounter, describe
+from data_modules.statistics.texts import EvenSample, TextCounter, describe
 from data_modules.verification import inspect
 
 Rows = dict[str, list[str]]

@@ -13,9 +13,10 @@ from PIL import Image
 from rich.console import Console
 
 from contextblip.errors import ConfigurationError, DatasetError, DatasetNotFoundError
-from data_modules import verification, verify_images
+from data_modules.verification import images as verify_images
+from data_modules.verification import verify as verification
 from data_modules.verification import verify_dataset
-from data_modules.verify_images import ImageJob
+from data_modules.verification.images import ImageJob
 
 IMAGES = {
     "coco": "coco/images/train2017/*.jpg",

@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console
 
 from contextblip.errors import DatasetError
-from data_modules import verify_images
-from data_modules.verify_images import ImageJob, Outcome, Stamp, VerifiedFiles, check_images
-from data_modules.verify_progress import progress
+from data_modules.verification import images as verify_images
+from data_modules.verification.images import ImageJob, Outcome, Stamp, VerifiedFiles, check_images
+from data_modules.verification.progress import progress
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_a_process_that_dies_is_reported(
 def test_progress_is_a_line_now_and_then_where_nobody_watches(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     clock = iter([0.0, 10.0, 31.0, 31.0, 40.0])
-    monkeypatch.setattr("data_modules.verify_progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("data_modules.verification.progress.time.monotonic", lambda: next(clock))
     with progress(Console(file=out, width=80), 94_020) as advance:
         advance(1_000, 0)
         advance(1_000, 2)

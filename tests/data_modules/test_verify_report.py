@@ -7,11 +7,11 @@ import pytest
 from rich.console import Console
 
 from data_modules import catalogue
-from data_modules.catalogue_entries import RoundedCounts
+from data_modules.catalogue.entries import RoundedCounts
 from data_modules.verification import inspect
-from data_modules.verify_images import ImageCheck
-from data_modules.verify_inspection import Expected, Inspection, some
-from data_modules.verify_report import Report
+from data_modules.verification.images import ImageCheck
+from data_modules.verification.inspection import Expected, Inspection, some
+from data_modules.verification.report import Report
 
 
 def report_of(found: dict[str, int], expected: Expected) -> Report:

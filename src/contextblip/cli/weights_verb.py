@@ -83,7 +83,7 @@ def print_weights() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from contextblip.remote_files import sum_words
+    from contextblip.downloads.remote_files import sum_words
     from contextblip.weights_catalogue import LICENCE, WEIGHTS
 
     table = Table(box=None, pad_edge=False)
@@ -123,7 +123,7 @@ def download_weights(name: str, root: Path, *, mirror: str | None = None, dry_ru
         DownloadError: A file cannot be had, is not the published one, or there is no room.
     """
     from contextblip.downloads import download_all, missing_files
-    from contextblip.remote_files import copy_list
+    from contextblip.downloads.remote_files import copy_list
     from contextblip.weights_catalogue import find_weights
 
     entry = find_weights(name)
@@ -171,7 +171,7 @@ def verify_weights(name: str, root: Path) -> None:
 
 def _check_files(path: Path, entry: WeightsEntry | None) -> list[str]:
     """Compare sizes and hashes; the files of an entry lie beside its backbone or in it."""
-    from contextblip.hash_record import HashRecord, hash_file
+    from contextblip.downloads.hash_record import HashRecord, hash_file
 
     if entry is None:
         return [f"sha256 {hash_file(path)[0]}"] if path.is_file() else []

@@ -1,0 +1,21 @@
+"""The miniature world: small scenes and texts about them, in the official layouts of the real data sets."""
+
+from data_modules.miniature.families import FAMILY_SIZE
+from data_modules.miniature.world import (
+    BACKBONE_SIZE,
+    GENERATOR_VERSION,
+    RECORD,
+    MiniatureSize,
+    draw_miniature,
+    main,
+)
+
+__all__ = [
+    "BACKBONE_SIZE",
+    "FAMILY_SIZE",
+    "GENERATOR_VERSION",
+    "RECORD",
+    "MiniatureSize",
+    "draw_miniature",
+    "main",
+]
