@@ -1,5 +1,7 @@
 """Read images straight from a zip archive: one compact table of its members, one reader a process."""
 
+import logging
+import multiprocessing
 import os
 import stat
 import struct
@@ -16,6 +18,8 @@ import numpy.typing as npt
 
 from contextblip.errors import DatasetError
 
+log = logging.getLogger(__name__)
+
 MAX_MEMBER_BYTES = 256 * 1024**2
 MAX_NAME_BYTES = 512
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
@@ -23,15 +27,8 @@ _LOCAL_SIGNATURE = b"PK\x03\x04"
 # the local header repeats the name and may carry other extra fields than the directory
 _EXTRA_ROOM = 256
 _ENCRYPTED = 0x1
-_DIRECTORY_ERRORS = (
-    zipfile.BadZipFile,
-    NotImplementedError,
-    OSError,
-    ValueError,
-    struct.error,
-    EOFError,
-    OverflowError,
-)
+_DAMAGED = (zipfile.BadZipFile, struct.error, EOFError)
+_DIRECTORY_ERRORS = (*_DAMAGED, NotImplementedError, OSError, ValueError, OverflowError)
 _TABLE = np.dtype(
     [
         ("offset", "<u8"),
@@ -108,7 +105,7 @@ class ImageArchive:
 
     Attributes:
         names: Paths of the members, sorted, ``(M,)`` of UTF-8 bytes.
-        ignored: Number of members with an unsafe name or type.
+        ignored: Number of members with an unsafe name or type, those of ``__MACOSX`` aside.
 
     Raises:
         DatasetError: It cannot be opened, or is truncated or no zip file.
@@ -128,8 +125,9 @@ class ImageArchive:
                 "download it again"
             ) from error
         # of members with the same name the last counts, as everywhere
+        members = [info for info in members if not (info.is_dir() or "__MACOSX" in info.filename.split("/"))]
         named = {name: _entry(info) for info in members if (name := _safe_name(info)) is not None}
-        self.ignored = sum(_safe_name(info) is None for info in members if not info.is_dir())
+        self.ignored = sum(_safe_name(info) is None for info in members)
         names = np.array(list(named), dtype=np.bytes_)
         table = np.array(list(named.values()), dtype=_TABLE)
         order = np.argsort(names, kind="stable")
@@ -244,7 +242,16 @@ class ImageArchive:
 @cache
 def _open(path: Path, dataset: str, size: int, modified: int) -> ImageArchive:
     del size, modified  # part of the key: a file that changed is read anew
-    return ImageArchive(path, dataset)
+    archive = ImageArchive(path, dataset)
+    if archive.ignored and multiprocessing.parent_process() is None:  # workers open it too
+        _warn_of_ignored(path, archive.ignored)
+    return archive
+
+
+@cache  # says it once
+def _warn_of_ignored(path: Path, number: int) -> None:
+    reason = "they are links or their names are unsafe; download it again if images are missing"
+    log.warning("%s members of %s are left out: %s", f"{number:,}", path, reason)
 
 
 def _entry(info: zipfile.ZipInfo) -> tuple[int, ...]:
@@ -263,7 +270,7 @@ def _safe_name(info: zipfile.ZipInfo) -> bytes | None:
     path = info.filename.replace("\\", "/")
     parts = path.split("/")
     is_plain = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
-    if info.is_dir() or not is_plain or not set(parts).isdisjoint(("", ".", "..", "__MACOSX")):
+    if not is_plain or not set(parts).isdisjoint(("", ".", "..")):
         return None
     name = _encode(path) if "\0" not in path and ":" not in parts[0] else b""
     return name if 0 < len(name) <= MAX_NAME_BYTES else None

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from contextblip.errors import ConfigurationError
 from data_modules.base import BaseDataModule
 from data_modules.caption_data.building import RowBuilder
-from data_modules.caption_data.order import CaptionOrder, resolve_weights
+from data_modules.caption_data.order import CaptionOrder, check_names, resolve_weights
 from data_modules.caption_data.rows import CaptionCollate, CaptionDataset, CaptionRows
 from data_modules.caption_data.sources import (
     CaptionSource,
@@ -32,15 +32,17 @@ class CaptionDataModule(BaseDataModule):
     """Captions of COCO and Visual Genome, or of any file in BLIP's json form.
 
     ``root`` holds ``coco`` and ``visual_genome``, or is one of them, or is ``miniature:DIR``; layouts, counts
-    and licences stand in ``data_modules.caption_data.coco`` and ``caption_visual_genome``. A source without a
-    validation file gives ``val_fraction`` of its images; the test loader is the validation loader. Blank
-    captions are left out. Large annotations are kept as memory-mapped tables below ``HF_DATASETS_CACHE``.
+    and licences stand in ``data_modules.caption_data.coco`` and ``.visual_genome``. A source without a
+    validation file gives ``val_fraction`` of its images; the test loader is the validation loader. No photo
+    of any source's validation or test split is trained on, through whichever source. Blank captions are left
+    out. Large annotations are kept as memory-mapped tables below ``HF_DATASETS_CACHE``.
 
     Args:
         backbone: Source of the backbone; gives image size and vocabulary.
         root: Folder of the data, a parent, or ``miniature:DIR`` (drawn in DIR on first use).
         datasets: Which of ``coco`` and ``visual_genome`` to use.
-        annotation_files: Further files in BLIP's json form; a path in them means its longest existing suffix.
+        annotation_files: Further files in BLIP's json form; a path in them means its longest existing suffix,
+            an absolute one is opened as it is.
         coco_layout: Which of COCO's annotation files to use; ``auto`` prefers the paper's selection.
         visual_genome_layout: Which of Visual Genome's annotation files to use; ``auto`` as above.
         source_weights: How many times each training caption of a source comes an epoch, by ``coco``,
@@ -48,7 +50,8 @@ class CaptionDataModule(BaseDataModule):
             half of them anew every epoch; a caption that comes again is augmented anew. With ``group_size``
             whole groups are drawn. Validation takes every caption once.
         image_size: Side of the square input; ``None``: the backbone's.
-        image_root: Where images lie, if apart from the annotations.
+        image_root: Where images lie, if apart from the annotations: one folder, or one by name of the source,
+            as in ``source_weights``; what is not named lies beside its annotations.
         tokenizer: A ``vocab.txt``, folder or hub id; ``None``: the backbone's own, else bert-base-uncased.
         batch_size: Pairs a step and device.
         global_batch_size: Pairs an optimiser step (256 in the paper); resolved by the command.
@@ -81,7 +84,7 @@ class CaptionDataModule(BaseDataModule):
         visual_genome_layout: VisualGenomeLayout = "auto",
         source_weights: dict[str, float] | None = None,
         image_size: int | None = None,
-        image_root: str | None = None,
+        image_root: str | dict[str, str] | None = None,
         tokenizer: str | None = None,
         batch_size: int = 64,
         global_batch_size: int | None = None,
@@ -103,7 +106,7 @@ class CaptionDataModule(BaseDataModule):
             backbone,
             root,
             image_size=image_size,
-            image_root=image_root,
+            image_root=None if isinstance(image_root, dict) else image_root,
             tokenizer=tokenizer,
             batch_size=batch_size,
             global_batch_size=global_batch_size,
@@ -119,6 +122,7 @@ class CaptionDataModule(BaseDataModule):
         self.coco_layout: CocoLayout = coco_layout
         self.visual_genome_layout: VisualGenomeLayout = visual_genome_layout
         self.source_weights = source_weights
+        self.source_image_roots = image_root if isinstance(image_root, dict) else {}
         self.val_fraction = val_fraction
         self.group_size = group_size
         self.captions_per_epoch = captions_per_epoch
@@ -162,6 +166,8 @@ class CaptionDataModule(BaseDataModule):
         reported: dict[str, CaptionRows] = {}
         if stage == "fit" and self.train_set is None:
             train, val = self._builder().build(["train", "val"])
+            if self.source_weights:
+                self._order(train)  # refuses weights that draw nothing
             self.train_set = self._training_set(train, config.image_size)
             self.val_set = CaptionDataset(val, evaluation, self.seed, "val")
             reported = {"train": train, "val": val}
@@ -201,6 +207,7 @@ class CaptionDataModule(BaseDataModule):
         if self.group_size < 1:
             raise ConfigurationError(f"--data.group_size is {self.group_size}, expected at least 1")
         resolve_weights(self.source_weights, self._names())
+        check_names("--data.image_root", self.source_image_roots, self._names())
 
     def _names(self) -> list[str]:
         """Name the sources, in order, as ``source_weights`` does."""
@@ -208,6 +215,7 @@ class CaptionDataModule(BaseDataModule):
         return known + [Path(file).stem for file in self.annotation_files]
 
     def _sources(self) -> list[CaptionSource]:
+        """Locate the sources, in the order of their names."""
         sources = []
         if "coco" in self.datasets:
             sources.append(locate_coco(self.root_folder, self.coco_layout))
@@ -217,18 +225,28 @@ class CaptionDataModule(BaseDataModule):
 
     def _builder(self) -> RowBuilder:
         return RowBuilder(
-            self._sources(),
-            lambda source: self.image_roots(source.folder, source.image_folders),
+            list(zip(self._names(), self._sources(), strict=True)),
+            self._roots,
             self.val_fraction,
             self.group_size,
             self.max_unreadable,
         )
 
+    def _roots(self, name: str, source: CaptionSource) -> list[Path]:
+        """List the folders below which a source's images may lie."""
+        given = self.image_root
+        try:  # one folder at a time is what the base class knows
+            self.image_root = self.source_image_roots.get(name, given)
+            return self.image_roots(source.folder, source.image_folders)
+        finally:
+            self.image_root = given
+
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the shuffled loader of ``CaptionBatch``."""
         if self.train_set is None or not len(self.train_set):
             raise ConfigurationError(
-                "no training captions: the sources hold none, or --data.val_fraction takes all"
+                "no training captions: the sources hold none, all their photos are in a validation or test "
+                "split, or --data.val_fraction takes all"
             )
         order = self._order(self.train_set.rows)
         collate = CaptionCollate(self.text_processor(clean_caption))
@@ -245,8 +263,8 @@ class CaptionDataModule(BaseDataModule):
             self.captions_per_epoch == "one",
             self.seed,
         )
-        for name, weight, size in zip(names, weights, order.sizes, strict=True):
-            if weight < 1 and not size:
+        for number, (name, weight, size) in enumerate(zip(names, weights, order.sizes, strict=True)):
+            if not size and (rows.image_sources == number).any():
                 raise ConfigurationError(
                     f"--data.source_weights: {name} is {weight}, which draws none of its captions; raise it "
                     "or leave the source out"

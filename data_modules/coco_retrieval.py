@@ -222,10 +222,11 @@ class CocoRetrievalDataModule(BaseDataModule):
     def _read(self, source: CaptionSource) -> list[CaptionedImage]:
         """Read the images of the split and check their number."""
         if self.split not in source.splits:
+            others = " or ".join(split for split in source.splits if split != "train")
             raise DatasetNotFoundError(
                 f"COCO ({source.layout}) in {source.folder} has no {self.split} split: put "
-                f"coco_karpathy_{self.split}.json or dataset_coco.json there, or set --data.split to "
-                f"{' or '.join(split for split in source.splits if split != 'train') or 'another'}"
+                f"coco_karpathy_{self.split}.json or dataset_coco.json there"
+                f"{f', or set --data.split to {others}' if others else ''}"
             )
         where = f"COCO {self.split} ({source.layout})"
         images = list(source.read(self.split))

@@ -133,16 +133,22 @@ class ImageFinder:
         self._names: dict[Path, frozenset[str]] = {}
 
     def find(self, path: str) -> Path | None:
-        """Return the existing file that an annotated path means, or ``None``."""
+        """Return the existing file that an annotated path means, or ``None``.
+
+        Args:
+            path: As annotated.
+
+        Returns:
+            The file.
+
+        Raises:
+            DatasetError: A folder that may hold it cannot be listed.
+        """
         annotated = PurePosixPath(path.replace("\\", "/"))
         for folder in self._folders(annotated.parent):
             if annotated.name in self._listing(folder):
                 return folder / annotated.name
         return None
-
-    def missing(self, paths: Sequence[str]) -> list[str]:
-        """Return the annotated paths that no file answers to, in the same order."""
-        return [path for path in paths if self.find(path) is None]
 
     def find_all(self, paths: Sequence[str]) -> list[str]:
         """Resolve annotated paths.
@@ -155,6 +161,7 @@ class ImageFinder:
 
         Raises:
             DatasetNotFoundError: Some do not exist.
+            DatasetError: A folder that may hold them cannot be listed.
         """
         found = [self.find(path) for path in paths]
         if missing := [path for path, file in zip(paths, found, strict=True) if file is None]:
@@ -177,11 +184,23 @@ class ImageFinder:
             folders = [root / tail for tail in spelled for root in self.roots]
             if parent.is_absolute():
                 folders.insert(0, Path(parent))
-            self._candidates[key] = [folder for folder in folders if folder.is_dir()]
+            self._candidates[key] = [folder for folder in folders if self._is_folder(folder)]
         return self._candidates[key]
 
     def _listing(self, folder: Path) -> frozenset[str]:
         if folder not in self._names:
-            with os.scandir(folder) as entries:
-                self._names[folder] = frozenset(entry.name for entry in entries)
+            try:
+                with os.scandir(folder) as entries:
+                    self._names[folder] = frozenset(entry.name for entry in entries)
+            except OSError as error:
+                raise self._refused(folder, error) from error
         return self._names[folder]
+
+    def _is_folder(self, path: Path) -> bool:
+        try:
+            return path.is_dir()
+        except OSError as error:  # a folder above it may not be searched
+            raise self._refused(path, error) from error
+
+    def _refused(self, folder: Path, error: OSError) -> DatasetError:
+        return DatasetError(f"{self.dataset}: {folder} cannot be listed ({error.strerror}); make it readable")

@@ -20,6 +20,7 @@ from data_modules.imagecode_files import (
     find_split_file,
     read_annotations,
     read_descriptions,
+    read_image_order,
     read_propositions,
     require_targets,
 )
@@ -47,6 +48,9 @@ class ImageCoDeDataModule(BaseDataModule):
         imagecode/manual_annotation_valid.yaml                             optional: phenomena
         imagecode/{valid_split,dev_model_split_2,test_model_split_2}.json  optional: propositions
 
+    Sets called as the published ones must have ten images, others any number from two up; where
+    ``image_filenames_{valid,test}.json`` lies beside, it says which.
+
     A sample is one description: ``images`` ``(K, 3, H, W)`` uint8, its query and its target; batches are
     ``RetrievalBatch``. ``lightning test`` evaluates ``test_split``, ``lightning predict`` ``predict_split``.
 
@@ -73,7 +77,8 @@ class ImageCoDeDataModule(BaseDataModule):
             and encoded once.
         seed: Order and augmentation follow from it, the epoch and the row alone; ``None`` takes the run's.
         max_unreadable: Share of the training images that may be unreadable; such a set's items are replaced
-            by others. 0 allows none. Evaluation never allows any.
+            by others, as are those of a published set that has not its ten images, which counts as one. 0
+            allows none. Evaluation never allows any.
     """
 
     name = NAME
@@ -175,8 +180,10 @@ class ImageCoDeDataModule(BaseDataModule):
             self._refuse_secret_targets(descriptions)
         elif name != "predict":
             require_targets(descriptions, split_file)
-        sets = list_sets(descriptions, self.image_roots(split_file.parent, IMAGE_FOLDERS), split_file)
-        beside = self._annotation_folders(split_file.parent)
+        beside, is_training = self._annotation_folders(split_file.parent), name == "train"
+        image_roots = self.image_roots(split_file.parent, IMAGE_FOLDERS)
+        order = read_image_order(beside, split)
+        sets = list_sets(descriptions, image_roots, split_file, order, keep_faulty=is_training)
         annotations = first_file(beside, [PHENOMENA_FILE]) if split == "valid" else None
         propositions = first_file(beside, PROPOSITION_FILES[split])
         items = make_items(
@@ -184,7 +191,6 @@ class ImageCoDeDataModule(BaseDataModule):
             read_annotations(annotations) if annotations else NO_ANNOTATIONS,
             read_propositions(propositions) if propositions else {},
         )
-        is_training = name == "train"
         return RetrievalDataset(
             NAME,
             sets,

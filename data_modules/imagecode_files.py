@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -40,10 +40,20 @@ PHENOMENA = {
     "t": "temporal",
     "img": "meta_properties",
 }
+# beside the two splits whose targets could be checked against it: the names of each set's images in order
+ORDER_FILES: dict[Split, str] = {"valid": "image_filenames_valid.json", "test": "image_filenames_test.json"}
+SET_SIZE = 10
 # the first entries of the file carry all codes, those up to the second number four of them, the rest none
 CHALLENGING_ENTRIES = 200
 ANNOTATED_ENTRIES = 1002
 _TARGET = re.compile(r"0|[1-9][0-9]*")
+# ids of YouTube have eleven characters, but not in all published names
+_OFFICIAL_NAME = re.compile(
+    r"open-images-\d+_[0-9a-f]{16}"
+    r"|(?:MSR-VTT-video(?:TrainVal|Test)Video_video\d+|YouCook-video\d+|video-storytelling-video[a-z]+_[\w-]+)"
+    r"-shot\d+_\d+",
+    re.ASCII,
+)
 
 Descriptions = dict[str, list[tuple[int, str]]]
 
@@ -51,6 +61,11 @@ Descriptions = dict[str, list[tuple[int, str]]]
 def is_video_set(name: str) -> bool:
     """Tell whether a set holds frames of a video; static sets come from Open Images."""
     return "open-images" not in name
+
+
+def has_official_name(name: str) -> bool:
+    """Tell whether a set is called as the published ones, which have ten images each."""
+    return _OFFICIAL_NAME.fullmatch(name) is not None
 
 
 def find_split_file(root: Path, split: Split) -> Path:
@@ -257,3 +272,26 @@ def read_propositions(path: Path) -> dict[str, int]:
     if not isinstance(content, dict) or not all(isinstance(parts, list) for parts in content.values()):
         raise DatasetError(f"{NAME}: {path} is not an object of text and propositions; download it again")
     return {text: len(parts) for text, parts in content.items()}
+
+
+def read_image_order(folders: Sequence[Path], split: Split) -> dict[str, list[str]]:
+    """Read the published names of a split's images, where a list of them lies there.
+
+    Args:
+        folders: Where it may lie.
+        split: Name of the split; there is no list of train.
+
+    Returns:
+        Names of each set's images in the order that targets count; empty without a list.
+
+    Raises:
+        DatasetError: The list has another form or a set twice.
+    """
+    path = first_file(folders, [ORDER_FILES[split]]) if split in ORDER_FILES else None
+    if path is None:
+        return {}
+    content = read_json(path, NAME, unique_keys=True)
+    lists = content.values() if isinstance(content, dict) else [None]
+    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
+        raise DatasetError(f"{NAME}: {path} is not an object of sets and image names; download it again")
+    return dict(content)

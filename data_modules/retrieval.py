@@ -33,12 +33,14 @@ class CandidateSet:
         folder: Where the images lie, on disk or in an archive.
         names: File names in the order that target indices count.
         is_video: Whether they are frames of one video.
+        fault: Why target indices mean other images than these, in a line; ``None`` where all is well.
     """
 
     name: str
     folder: Path | ArchivedFolder
     names: tuple[str, ...]
     is_video: bool
+    fault: str | None = None
 
     @property
     def files(self) -> tuple[ImageReference, ...]:
@@ -82,9 +84,12 @@ class RetrievalDataset(Dataset[RetrievalSample]):
         seed: Seed of the run.
         augment_together: Whether all candidates of a set share one draw of the augmentation, which keeps the
             differences between them.
-        max_unreadable: Training: share of the images that may be unreadable; an item whose set has one is
-            replaced by another. ``None`` is evaluation: no item is ever replaced, an unreadable image is an
-            error.
+        max_unreadable: Training: share of the images that may be unreadable; an item whose set has one, or
+            has a fault, which counts as one, is replaced by another. ``None`` is evaluation: no item is ever
+            replaced, an unreadable image or a fault is an error.
+
+    Raises:
+        DatasetError: A set has a fault; in training: more sets have than images may be unreadable.
     """
 
     def __init__(
@@ -105,9 +110,13 @@ class RetrievalDataset(Dataset[RetrievalSample]):
         self.augment_together = augment_together
         self.unreadable: UnreadableImages | None = None
         if max_unreadable is not None:
-            sizes = np.array([len(candidates.names) for candidates in sets], dtype=np.int64)
+            # a set of which no image is there still has one that can be marked
+            sizes = np.array([max(1, len(candidates.names)) for candidates in sets], dtype=np.int64)
             self._first_images = np.cumsum(sizes) - sizes
             self.unreadable = UnreadableImages(name, int(sizes.sum()), max_unreadable)
+        for set_row, candidates in enumerate(sets):
+            if candidates.fault is not None:
+                self._mark(set_row, 0, DatasetError(f"{name}: {candidates.fault}"))
 
     def __len__(self) -> int:
         return len(self.items)
@@ -153,32 +162,22 @@ class RetrievalDataset(Dataset[RetrievalSample]):
 
     def _load_or_mark(self, epoch: int, set_row: int) -> Tensor | None:
         """Read the candidates of a set; in training an unreadable one is marked and nothing returned."""
+        if self.sets[set_row].fault is not None:
+            return None
         images: list[Tensor] = []
         for rank in range(len(self.sets[set_row].names)):
             try:
                 images.append(self._load_image(epoch, set_row, rank))
             except DatasetError as error:
-                if self.unreadable is None:
-                    raise
-                self.unreadable.add(int(self._first_images[set_row]) + rank, error)
+                self._mark(set_row, rank, error)
                 return None
         return torch.stack(images)
 
-    def load_set(self, epoch: int, set_row: int) -> Tensor:
-        """Read the candidates of a set.
-
-        Args:
-            epoch: Number of the epoch; the augmentation depends on it.
-            set_row: Row of the set.
-
-        Returns:
-            Pixels, ``(K, 3, H, W)`` uint8.
-
-        Raises:
-            DatasetError: An image is unreadable.
-        """
-        ranks = range(len(self.sets[set_row].names))
-        return torch.stack([self._load_image(epoch, set_row, rank) for rank in ranks])
+    def _mark(self, set_row: int, rank: int, error: DatasetError) -> None:
+        """Count an image as unreadable in training; evaluation tolerates none."""
+        if self.unreadable is None:
+            raise error
+        self.unreadable.add(int(self._first_images[set_row]) + rank, error)
 
     def _load_image(self, epoch: int, set_row: int, rank: int) -> Tensor:
         candidates = self.sets[set_row]

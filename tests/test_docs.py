@@ -74,13 +74,15 @@ def test_data_and_weights_command_answers(
 ) -> None:
     """Downloads are only listed; the rest runs on the miniature world, which is not the full data set."""
     (checkout / "data").symlink_to(world)
-    words = [word for word in shlex.split(command)[1:] if not word.startswith("file://")]
-    words = [word for word in words if word != "--mirror"]
+    mirror = (checkout / "copy").as_uri()
+    (checkout / "copy").mkdir()
+    words = [mirror if word.startswith("file://") else word for word in shlex.split(command)[1:]]
     if words[1] == "download":
         main(words if "--dry_run" in words else [*words, "--dry_run"])
-        assert "https://" in capsys.readouterr().out
+        assert (f"{mirror}/" if "--mirror" in words else "https://") in capsys.readouterr().out
     elif words[:2] == ["data", "verify"]:
-        main([*words, "--report", str(checkout / "report.json")])
+        part = [] if "--allow_part" in words else ["--allow_part"]
+        main([*words, *part, "--report", str(checkout / "report.json")])
         assert "not the full data set" in capsys.readouterr().out
     else:
         main(words)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import zipfile
 from pathlib import Path
 
 import huggingface_hub
@@ -30,75 +31,61 @@ def online(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     """Publish a file in another folder, with a blank in its name."""
-    path = tmp_path / "published" / "the data.bin"
+    path = tmp_path / "published" / "the data.raw"
     path.parent.mkdir()
     path.write_bytes(CONTENT)
     return path
 
 
 def test_files_are_gone_on_with_too(source: Path, tmp_path: Path) -> None:
-    part = part_path(tmp_path / "data.bin")
+    part = part_path(tmp_path / "data.raw")
     part.write_bytes(b"seen ")  # not what lies there: shows that it was kept
     tag = f"mtime {source.stat().st_mtime_ns}"
     note_path(part).write_text(json.dumps({"url": source.as_uri(), "size": len(CONTENT), "tag": tag}))
-    path = download(RemoteFile("data.bin", (source.as_uri(),)), tmp_path)
+    path = download(RemoteFile("data.raw", (source.as_uri(),)), tmp_path)
     assert path.read_bytes() == b"seen " + CONTENT[5:]
 
 
 def test_a_file_that_lies_there_is_checked_not_replaced(source: Path, tmp_path: Path) -> None:
-    (tmp_path / "data.bin").write_bytes(b"mine")
-    remedy = f"delete {tmp_path / 'data.bin'} and download it again"
+    (tmp_path / "data.raw").write_bytes(b"mine")
+    remedy = f"delete {tmp_path / 'data.raw'} and download it again"
     with pytest.raises(DownloadError, match=f"has 4 bytes, but 9 were published; {remedy}"):
-        download(RemoteFile("data.bin", (source.as_uri(),), 9), tmp_path)
-    assert (tmp_path / "data.bin").read_bytes() == b"mine"
-
-
-def test_a_recorded_hash_is_compared_ever_after(source: Path, tmp_path: Path) -> None:
-    file = RemoteFile("data.bin", (source.as_uri(),))
-    path = download(file, tmp_path)
-    path.unlink()
-    source.write_bytes(CONTENT[::-1])
-    with pytest.raises(
-        DownloadError, match="was recorded when it was first seen; it was not kept, or remove"
-    ):
-        download(file, tmp_path)
-    path.write_bytes(CONTENT[1:])
-    with pytest.raises(DownloadError, match=f"but {sha256(CONTENT)} was recorded"):
-        download(file, tmp_path)
+        download(RemoteFile("data.raw", (source.as_uri(),), 9), tmp_path)
+    assert (tmp_path / "data.raw").read_bytes() == b"mine"
 
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     (tmp_path / ".contextblip").mkdir()
     (tmp_path / ".contextblip" / "sha256.json").write_text("{")
-    (tmp_path / "data.bin").write_bytes(b"")
+    (tmp_path / "data.raw").write_bytes(b"")
     with pytest.raises(DownloadError, match=r"sha256.json: no valid JSON .*; delete it"):
-        download(RemoteFile("data.bin", ()), tmp_path)
+        download(RemoteFile("data.raw", ()), tmp_path)
 
 
 def test_mirrors_are_tried_in_order(source: Path, tmp_path: Path) -> None:
     absent = tmp_path / "absent.bin"
     urls = (absent.as_uri(), "ftp://x/y", source.as_uri())
-    assert download(RemoteFile("data.bin", urls), tmp_path / "a").read_bytes() == CONTENT
+    assert download(RemoteFile("data.raw", urls), tmp_path / "a").read_bytes() == CONTENT
     with pytest.raises(DownloadError) as stop:
-        download(RemoteFile("data.bin", urls[:2]), tmp_path / "b")
+        download(RemoteFile("data.raw", urls[:2]), tmp_path / "b")
     assert str(stop.value) == (
-        f"data.bin could not be had: {absent.as_uri()} (No such file or directory: {absent}); "
+        f"data.raw could not be had: {absent.as_uri()} (No such file or directory: {absent}); "
         "ftp://x/y (a URL begins with one of https, http, file, hf); "
-        f"put a copy at {tmp_path / 'b' / 'data.bin'} or name one with --mirror"
+        f"put a copy at {tmp_path / 'b' / 'data.raw'} or name one with --mirror"
     )
     assert not stop.value.unreachable
 
 
 def test_from_a_mirror_by_path_or_by_name(tmp_path: Path) -> None:
-    file = RemoteFile("sub/data.bin", ("https://example.invalid/published%20name.bin",))
+    file = RemoteFile("sub/data.raw", ("https://example.invalid/published%20name.bin",))
     usb = tmp_path / "usb"
     (usb / "sub").mkdir(parents=True)
-    (usb / "sub" / "data.bin").write_bytes(b"by path")
-    (usb / "data.bin").write_bytes(b"by name")
+    (usb / "sub" / "data.raw").write_bytes(b"by path")
+    (usb / "data.raw").write_bytes(b"by name")
     assert download(file, tmp_path / "a", mirror=str(usb)).read_bytes() == b"by path"
-    (usb / "sub" / "data.bin").unlink()
+    (usb / "sub" / "data.raw").unlink()
     assert download(file, tmp_path / "b", mirror=usb.as_uri()).read_bytes() == b"by name"
-    (usb / "data.bin").rename(usb / "published name.bin")
+    (usb / "data.raw").rename(usb / "published name.bin")
     assert download(file, tmp_path / "c", mirror=str(usb)).read_bytes() == b"by name"
     with pytest.raises(DownloadError, match="--mirror nowhere: no such folder; give a folder, or a URL"):
         download(file, tmp_path / "d", mirror="nowhere")
@@ -111,7 +98,7 @@ def test_offline_nothing_is_asked_and_all_is_listed(
     for way in ("fetch_from_hub", "fetch"):
         monkeypatch.delattr(contextblip.downloads.fetching, way)  # asking for anything would fail otherwise
     hub = RemoteFile("b/c d.jpg", ("hf://datasets/ORG/NAME/images/c d.jpg",))
-    files = [RemoteFile("data.bin", ("http://x/data.bin", "https://x/y"), len(CONTENT)), hub]
+    files = [RemoteFile("data.raw", ("http://x/data.raw", "https://x/y"), len(CONTENT)), hub]
     with pytest.raises(DownloadError) as stop:
         download_all(files, tmp_path)
     assert str(stop.value) == (
@@ -120,23 +107,23 @@ def test_offline_nothing_is_asked_and_all_is_listed(
     )
     assert capsys.readouterr().out.splitlines() == [
         "What is missing, and where it belongs:",
-        "http://x/data.bin  (16,384 bytes)",
+        "http://x/data.raw  (16,384 bytes)",
         "  or https://x/y",
-        f"  -> {tmp_path / 'data.bin'}",
+        f"  -> {tmp_path / 'data.raw'}",
         "https://huggingface.co/datasets/ORG/NAME/resolve/main/images/c%20d.jpg  (size unknown)",
         f"  -> {tmp_path / 'b' / 'c d.jpg'}",
         "2 files, 16.4 kB and 1 of unknown size",
     ]
     with pytest.raises(DownloadError, match="HF_HUB_OFFLINE is set"):
         download(files[0], tmp_path)
-    (tmp_path / "data.bin").write_bytes(CONTENT)
-    assert download_all(files[:1], tmp_path) == [tmp_path / "data.bin"]  # copied as listed
+    (tmp_path / "data.raw").write_bytes(CONTENT)
+    assert download_all(files[:1], tmp_path) == [tmp_path / "data.raw"]  # copied as listed
 
 
 def test_offline_a_mirror_serves(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    source.rename(source.parent / "data.bin")
-    file = RemoteFile("data.bin", ("https://x/y",))
+    source.rename(source.parent / "data.raw")
+    file = RemoteFile("data.raw", ("https://x/y",))
     (path,) = download_all([file], tmp_path, mirror=source.parent.as_uri())
     assert path.read_bytes() == CONTENT
 
@@ -158,9 +145,39 @@ def test_without_a_network_the_rest_is_listed(tmp_path: Path, capsys: pytest.Cap
     assert missing_files(files, tmp_path) == files[1:]
 
 
+def test_what_lacks_of_an_archive_is_extracted_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive, root = tmp_path / "published.zip", tmp_path / "data"
+    with zipfile.ZipFile(archive, "w") as content:
+        content.writestr("annotations/captions.json", "[1,2,3]")
+        content.writestr("annotations/more.json", "[1]")
+    file = RemoteFile("a.zip", (archive.as_uri(),), extract_to=".")
+    download_all([file], root)
+    captions, more = root / "annotations" / "captions.json", root / "annotations" / "more.json"
+    captions.write_text("[1,2")
+    more.unlink()
+    download_all([file], root)
+    assert (captions.read_text(), more.read_text()) == ("[1,2,3]", "[1]")
+    assert "a.zip: 2 of its extracted files are missing or of another size, first annotations/" in (
+        printed := capsys.readouterr().out
+    )
+    assert printed.splitlines()[-1].endswith("; extracted again")
+    (root / "a.zip").unlink()  # extracted: it may go
+    download_all([file], root)
+    assert capsys.readouterr().out == ""
+    captions.write_text("[1,2")
+    assert missing_files([file], root) == [file]
+    download_all([file], root)
+    assert captions.read_text() == "[1,2,3]"
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.endswith("first annotations/captions.json; fetched and extracted again")
+    assert second == "to fetch: 1 file, size unknown; 0 of 1 are there already"
+
+
 def test_room_on_the_disk_is_checked_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(contextblip.downloads.fetching, "fetch")
-    huge = RemoteFile("data.bin", ("https://x/y",), 10**18)
+    huge = RemoteFile("data.raw", ("https://x/y",), 10**18)
     with pytest.raises(DownloadError, match=r"needs 1,000,000 TB, but .* make room or choose another --root"):
         download_all([huge], tmp_path)
 

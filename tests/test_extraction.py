@@ -1,6 +1,7 @@
 """Archives extracted without trusting them: what must be refused, and what an interruption leaves."""
 
 import io
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import contextblip.downloads.extraction
-from contextblip.downloads.extraction import extract, is_extracted
+from contextblip.downloads.extraction import extract, is_extracted, lacking_files
 from contextblip.downloads.meters import DownloadError
 from contextblip.errors import DatasetError
 
@@ -43,6 +44,18 @@ def files_below(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
+def spy_on_writing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect the names of the members that are written."""
+    written, plain = [], contextblip.downloads.extraction._write
+
+    def spy(*given: object) -> None:
+        written.append(given[1].name)  # type: ignore[attr-defined]  # a member of the archive
+        plain(*given)  # type: ignore[arg-type]  # handed on as they came
+
+    monkeypatch.setattr(contextblip.downloads.extraction, "_write", spy)
+    return written
+
+
 @pytest.mark.parametrize(
     ("write", "name"), [(write_zip, "x.zip"), (write_tar, "x.tar"), (write_tar, "x.tar.gz")]
 )
@@ -67,6 +80,52 @@ def test_done_once_it_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "notes.txt").unlink()
     with pytest.raises(DatasetError, match=r"x\.zip: no such archive; download it again"):
         extract(archive, tmp_path)
+
+
+@pytest.mark.parametrize(("write", "name"), [(write_zip, "x.zip"), (write_tar, "x.tar.gz")])
+def test_only_what_lacks_is_extracted_again(
+    tmp_path: Path, write: Write, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive, folder = write(tmp_path / name, GOOD), tmp_path / "out"
+    extract(archive, folder)
+    (folder / "images" / "a.jpg").write_bytes(b"cut")
+    shutil.rmtree(folder / "images" / "deep")
+    (folder / "images" / "mine.jpg").write_bytes(b"mine")
+    assert lacking_files(archive, folder) == ["images/a.jpg", "images/deep/b.jpg"]
+    written = spy_on_writing(monkeypatch)
+    extract(archive, folder)
+    assert written == ["images/a.jpg", "images/deep/b.jpg"]
+    assert files_below(folder) == {**GOOD, "images/mine.jpg": b"mine"}
+    assert is_extracted(archive, folder)
+
+
+def test_what_was_extracted_by_hand_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive, folder = write_zip(tmp_path / "x.zip", GOOD), tmp_path / "out"
+    for name in ("images/a.jpg", "images/deep/b.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(GOOD[name])
+    written = spy_on_writing(monkeypatch)
+    extract(archive, folder)
+    assert written == ["notes.txt"]
+    archive.unlink()
+    assert is_extracted(archive, folder)
+
+
+def test_a_record_of_another_form_counts_as_none(tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "x.zip", GOOD)
+    extract(archive, tmp_path)
+    (record,) = (tmp_path / ".contextblip" / "extracted").iterdir()
+    for content in ("{", "[]", '{"size": 1}', '{"size": 1, "folders": [""]}'):
+        record.write_text(content)
+        assert lacking_files(archive, tmp_path) is None
+    extract(archive, tmp_path)
+    assert is_extracted(archive, tmp_path)
+
+
+def test_another_edition_is_not_mistaken_for_the_one_there(tmp_path: Path) -> None:
+    extract(write_zip(tmp_path / "x.zip", {"a": b"one"}), tmp_path)
+    extract(write_zip(tmp_path / "x.zip", {"a": b"two", "b": b""}), tmp_path)
+    assert (tmp_path / "a").read_bytes() == b"two"
 
 
 def test_another_archive_of_that_name_is_extracted(tmp_path: Path) -> None:
@@ -133,7 +192,9 @@ def test_bombs_are_refused(tmp_path: Path, write: Write, monkeypatch: pytest.Mon
     with pytest.raises(DatasetError, match="would extract to more than .* it is not the published archive"):
         extract(archive, tmp_path / "out")
     assert files_below(tmp_path / "out") == {}
-    extract(archive, tmp_path / "out", max_bytes=5_000_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(contextblip.downloads.extraction, "MAX_RATIO", 2_000)
+        extract(archive, tmp_path / "out")
     assert (tmp_path / "out" / "zeros").stat().st_size == 5_000_000
     monkeypatch.setattr(contextblip.downloads.extraction, "MAX_MEMBERS", 2)
     with pytest.raises(DatasetError, match="or 2 files"):

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +13,9 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from contextblip.errors import DatasetNotFoundError
 from data_modules.caption_data.images import CaptionImageFinder
 from data_modules.caption_data.rows import CaptionRows, caption_counts
-from data_modules.caption_data.sources import CaptionSource, Split, hold_out
-from data_modules.caption_data.tables import caption_table, is_kept
+from data_modules.caption_data.separation import SplitTables, report_splits, splits_to_read, training_rows
+from data_modules.caption_data.sources import CaptionSource, Split
+from data_modules.caption_data.tables import keep_table
 from data_modules.loaders import Order
 
 if TYPE_CHECKING:  # a second of imports that other modules need not pay
@@ -36,28 +37,27 @@ class _Part:
 
 @dataclass(frozen=True)
 class RowBuilder:
-    """Build the rows of splits from several sources.
+    """Build the rows of splits from several sources; none is trained on a photo that another evaluates on.
 
     Attributes:
-        sources: In order.
-        image_roots: Folders below which a source's images may lie.
+        sources: In order, by their names in the configuration, which may repeat.
+        image_roots: From such a name and its source to the folders below which its images may lie.
         val_fraction: Share of images held out where a source has no validation split.
         group_size: Consecutive images that form a group.
         max_unreadable: Share of a source's training images that may be missing.
     """
 
-    sources: Sequence[CaptionSource]
-    image_roots: Callable[[CaptionSource], list[Path]]
+    sources: Sequence[tuple[str, CaptionSource]]
+    image_roots: Callable[[str, CaptionSource], list[Path]]
     val_fraction: float
     group_size: int
     max_unreadable: float
 
     def keep_tables(self, splits: Sequence[Split]) -> None:
         """Read the large annotations that splits need, so that they are kept as tables."""
-        for source in self.sources:
-            for split in dict.fromkeys(_file_split(source, split) for split in splits):
-                if is_kept(source, split):
-                    caption_table(source, split)
+        for _, source in self.sources:
+            for split in splits_to_read(source, splits):
+                keep_table(source, split)
 
     def build(self, splits: Sequence[Split]) -> list[CaptionRows]:
         """Build splits; each source's annotations are opened and its folders listed once.
@@ -73,35 +73,27 @@ class RowBuilder:
             DatasetError: An annotation file cannot be used.
         """
         parts: dict[Split, list[_Part]] = {split: [] for split in splits}
-        for source in self.sources:
-            finder = CaptionImageFinder(source.name, self.image_roots(source))
-            tables: dict[Split, Table] = {}
+        opened = [SplitTables(source, self.val_fraction, self.group_size) for _, source in self.sources]
+        for number, (name, source) in enumerate(self.sources):
+            report_splits(source, self.val_fraction, trains="train" in splits)
+            finder = CaptionImageFinder(source.name, self.image_roots(name, source))
             for split in splits:
-                stored = _file_split(source, split)
-                if stored not in tables:
-                    tables[stored] = caption_table(source, stored)
-                parts[split].append(self._part(source, tables[stored], split, finder))
+                rows = training_rows(number, opened) if split == "train" else opened[number].rows(split)
+                parts[split].append(self._part(opened[number], rows, split, finder))
         return [_join(parts[split], split) for split in splits]
 
-    def _part(self, source: CaptionSource, table: "Table", split: Split, finder: CaptionImageFinder) -> _Part:
-        rows = np.arange(len(table))
-        if "val" not in source.splits:
-            rows = hold_out(len(table), self.val_fraction, self.group_size)[split]
+    def _part(self, tables: SplitTables, rows: Order, split: Split, finder: CaptionImageFinder) -> _Part:
+        table = tables.table(split)
         paths = table.data.column("path").take(pa.array(rows)).to_pylist()
         share = self.max_unreadable if split == "train" else None
-        files = _find_files(f"{source.name} {split}", finder, paths, share)
-        return _Part(source, table, rows, rows // self.group_size, files)
-
-
-def _file_split(source: CaptionSource, split: Split) -> Split:
-    """Return the split whose annotation file holds a split's images."""
-    return split if "val" in source.splits else "train"
+        files = _find_files(f"{tables.source.name} {split}", finder, paths, share)
+        return _Part(tables.source, table, rows, rows // self.group_size, files)
 
 
 def _find_files(
     name: str, finder: CaptionImageFinder, paths: Sequence[str], share: float | None
 ) -> list[str]:
-    """Resolve annotated paths; a few missing training images stay as annotated and fail when loaded."""
+    """Resolve annotated paths; a few missing training images get a file that fails when loaded."""
     found = [finder.find(path) for path in paths]
     missing = [path for path, file in zip(paths, found, strict=True) if file is None]
     if not missing:
@@ -115,7 +107,15 @@ def _find_files(
         )
     _warn(f"{message}; other rows replace theirs")
     place = finder.roots[0] if finder.roots else Path()
-    return [str(place / path if file is None else file) for path, file in zip(paths, found, strict=True)]
+    return [
+        str(place / _below(path) if file is None else file) for path, file in zip(paths, found, strict=True)
+    ]
+
+
+def _below(path: str) -> PurePosixPath:
+    """Take an annotated path as one below a folder: opening it must not lead out of there."""
+    parts = PurePosixPath(path.replace("\\", "/")).parts
+    return PurePosixPath(*(part for part in parts if part not in ("/", "//", ".", "..")))
 
 
 @rank_zero_only

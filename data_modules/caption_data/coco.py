@@ -1,6 +1,7 @@
 """COCO captions: the official layout, Karpathy's split and BLIP's files of it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -45,6 +46,13 @@ LAYOUTS: Mapping[CocoLayout, str] = {
 }
 
 
+# train2017 is train2014 and most of val2014, from which Karpathy took his test photos
+CAUTION_2017 = (
+    "its training photos include those of Karpathy's test split, so image-text retrieval on that split would "
+    "be contaminated; use Karpathy's or BLIP's annotations for that"
+)
+
+
 def locate_coco(root: Path, layout: CocoLayout = "auto") -> CaptionSource:
     """Locate COCO captions.
 
@@ -82,11 +90,15 @@ def locate_coco(root: Path, layout: CocoLayout = "auto") -> CaptionSource:
     raise not_found(NAME, [LAYOUTS[name] for name in wanted], root, FOLDERS)
 
 
-def _source(layout: str, files: Mapping[Split, Files], reader: Any) -> CaptionSource:  # noqa: ANN401  # see CaptionSource
+def _source(
+    layout: str,
+    files: Mapping[Split, Files],
+    reader: Any,  # noqa: ANN401  # see CaptionSource
+    val_name: str,
+) -> CaptionSource:
     place = next(iter(files.values()))[0].parent
-    return CaptionSource(
-        NAME, layout, place.parent if place.name == "annotations" else place, IMAGE_FOLDERS, files, reader
-    )
+    folder = place.parent if place.name == "annotations" else place
+    return CaptionSource(NAME, layout, folder, IMAGE_FOLDERS, files, reader, val_name)
 
 
 def _find_official(folders: list[Path]) -> CaptionSource | None:
@@ -95,21 +107,32 @@ def _find_official(folders: list[Path]) -> CaptionSource | None:
         for folder in folders:
             places = {split: folder / f"captions_{split}{year}.json" for split in splits}
             if files := {split: (path,) for split, path in places.items() if path.is_file()}:
-                return _source(f"official {year}", files, partial(_read_official, year=year))
+                reader, val_name = partial(_read_official, year=year), f"captions_val{year}.json"
+                source = _source(f"official {year}", files, reader, val_name)
+                # the files of a year share no photo; drawn worlds number those of each split from 1
+                caution = "" if year == 2014 or _is_drawn(source.folder) else CAUTION_2017
+                return replace(source, disjoint=True, caution=caution)
     return None
+
+
+def _is_drawn(folder: Path) -> bool:
+    """Tell whether COCO's folder is that of a miniature world, which has no real photos."""
+    from data_modules.miniature import RECORD  # only where it is needed
+
+    return any((place / RECORD).is_file() for place in (folder, folder.parent))
 
 
 def _find_karpathy(folders: list[Path]) -> CaptionSource | None:
     if (path := first_file(folders, [KARPATHY])) is None:
         return None
-    return _source("Karpathy", dict.fromkeys(KARPATHY_SPLITS, (path,)), _read_karpathy)
+    return _source("Karpathy", dict.fromkeys(KARPATHY_SPLITS, (path,)), _read_karpathy, KARPATHY)
 
 
 def _find_blip(folders: list[Path]) -> CaptionSource | None:
     for folder in folders:
         places = {split: first_file([folder], names) for split, names in BLIP_NAMES.items()}
         if files := {split: (path,) for split, path in places.items() if path is not None}:
-            return _source("BLIP", files, _read_blip)
+            return _source("BLIP", files, _read_blip, BLIP_NAMES["val"][0])
     return None
 
 
@@ -118,12 +141,21 @@ def _read_official(files: Files, split: Split, *, year: int) -> Iterator[Caption
     images: dict[Any, CaptionedImage] = {}
     orphans: dict[Any, list[str]] = {}
 
+    seen: set[int] = set()
+
     def parse(member: tuple[str, Any]) -> None:
         kind, row = member
         if kind == "images":
             name = as_path(row["file_name"])
+            if row["id"] in images:
+                raise _twice(path, f"image {row['id']!r:.60}")
             images[row["id"]] = CaptionedImage(coco_key(row["id"]), f"{split}{year}/{name}")
-        elif (number := row["image_id"]) in images:
+            return
+        if "id" in row:
+            if row["id"] in seen:
+                raise _twice(path, f"annotation {row['id']!r:.60}")
+            seen.add(row["id"])
+        if (number := row["image_id"]) in images:
             images[number].captions += as_captions(row["caption"])
         else:  # the file may list annotations before images
             orphans.setdefault(number, []).extend(as_captions(row["caption"]))
@@ -143,19 +175,27 @@ def _read_official(files: Files, split: Split, *, year: int) -> Iterator[Caption
 def _read_karpathy(files: Files, split: Split) -> Iterator[CaptionedImage]:
     (path,) = files
     wanted = KARPATHY_SPLITS[split]
+    seen: set[str] = set()
 
     def parse(member: tuple[str, Any]) -> CaptionedImage | None:
         _, row = member
+        name = as_path(row["filename"])
+        image = as_path(f"{row['filepath']}/{name}") if row.get("filepath") else name
+        key = coco_key(row["cocoid"]) if "cocoid" in row else key_of_path(image) or image
+        if key in seen:  # in other splits too: a photo of two would be trained and tested on
+            raise _twice(path, f"image {key.removeprefix('coco/')}")
+        seen.add(key)
         if row["split"] not in wanted:
             return None
-        name = as_path(row["filename"])
-        image = f"{row['filepath']}/{name}" if row.get("filepath") else name
-        key = coco_key(row["cocoid"]) if "cocoid" in row else key_of_path(image) or image
         return CaptionedImage(key, image, as_captions([sentence["raw"] for sentence in row["sentences"]]))
 
     members = stream_lists(path, NAME, ("images",))
     rows = parsed(members, parse, dataset=NAME, path=path, form="in Karpathy's form")
     yield from (image for image in rows if image is not None)
+
+
+def _twice(path: Path, what: str) -> DatasetError:
+    return DatasetError(f"{NAME}: {path} lists {what} twice; remove one or download it again")
 
 
 def _read_blip(files: Files, split: Split) -> Iterator[CaptionedImage]:

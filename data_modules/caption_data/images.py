@@ -21,6 +21,8 @@ _COCO_PATHS = (
     "train2014/COCO_train2014_{:012d}.jpg",
     "val2014/COCO_val2014_{:012d}.jpg",
 )
+_COCO_OWNER = re.compile(r"(?:ms)?coco(?:[-_.\d].*)?", re.IGNORECASE)
+VISUAL_GENOME_OWNER = "vg"
 _VISUAL_GENOME = re.compile(r"(?:.*/)?(?:visual[-_ ]?genome|vg|vg_100k(?:_2)?)/(?:.*/)?(\d+)", re.IGNORECASE)
 
 
@@ -50,6 +52,9 @@ class CaptionSource:
         image_folders: Usual names of its image folders.
         files: Annotation files of each split it has.
         reader: From the files of a split and the split to its images, in file order.
+        val_name: Usual name of its validation file, where the layout has one.
+        disjoint: Whether its splits share no photo even where they share numbers.
+        caution: What is to be known of its training photos, empty where nothing is.
     """
 
     name: str
@@ -58,6 +63,9 @@ class CaptionSource:
     image_folders: tuple[str, ...]
     files: Mapping[Split, Files]
     reader: Callable[[Files, Split], Iterator[CaptionedImage]]
+    val_name: str = ""
+    disjoint: bool = False
+    caution: str = ""
 
     @property
     def splits(self) -> tuple[Split, ...]:
@@ -175,20 +183,45 @@ def key_of_row(row: Mapping[str, Any], owner: str) -> str:
 
     Args:
         row: With ``image`` and perhaps ``image_id``.
-        owner: Name of the annotation file; numbers in different files need not mean the same photo, but
-            ``coco.json`` and ``coco_karpathy_*.json`` hold COCO's.
+        owner: Name of the annotation file without ``.json``; ids in different files need not mean the same
+            photo, but ``coco.json`` and ``coco_karpathy_*.json`` hold COCO's, ``vg.json`` Visual Genome's.
 
     Returns:
         The key.
+
+    Raises:
+        ValueError: The id is no text.
     """
     number = row.get("image_id")
     if isinstance(number, str) and (match := _COCO_ID.fullmatch(number)):
         return coco_key(match[1])
-    if key := key_of_path(row["image"], is_coco=owner.startswith("coco")):
+    path: str = row["image"]
+    if key := key_of_path(path, is_coco=_COCO_OWNER.fullmatch(owner) is not None):
         return key
-    if isinstance(number, int):
-        return f"{owner}/{number}"
-    return str(row["image"]) if number is None else str(number)
+    if owner == VISUAL_GENOME_OWNER and (stem := PurePosixPath(path.replace("\\", "/")).stem).isdecimal():
+        return visual_genome_key(stem)
+    return path if number is None else f"{owner}/{as_text(str(number), 'image_id')}"
+
+
+def as_text(value: str, what: str) -> str:
+    """Check that a text can be written as UTF-8: JSON may escape one half of a character alone.
+
+    Args:
+        value: The text.
+        what: What it is, for the message.
+
+    Returns:
+        The same text.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    if not value.isascii():  # known without a look at the characters
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{what} is {value!r:.60}, with half of a character") from error
+    return value
 
 
 def as_captions(value: object) -> list[str]:
@@ -196,10 +229,13 @@ def as_captions(value: object) -> list[str]:
 
     Raises:
         TypeError: It is neither.
+        ValueError: One cannot be written as UTF-8.
     """
     captions = [value] if isinstance(value, str) else value
     if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
         raise TypeError(f"a caption is {value!r:.60}, expected text")
+    for caption in captions:
+        as_text(caption, "a caption")
     return captions
 
 
@@ -208,7 +244,10 @@ def as_path(value: object) -> str:
 
     Raises:
         TypeError: It is no text, or empty.
+        ValueError: No file can have that name.
     """
     if not isinstance(value, str) or not value:
         raise TypeError(f"an image's name is {value!r:.60}, expected text")
-    return value
+    if "\0" in value:
+        raise ValueError(f"an image's name is {value!r:.60}, with a zero byte")
+    return as_text(value, "an image's name")

@@ -62,11 +62,15 @@ class JsonStream:
         if self._peek() == "}":
             self._take("}")
             return
+        keys: set[str] = set()
         separator = ","
         while separator == ",":
-            key = self.value()
+            key = str(self.value())
+            if key in keys:
+                raise DatasetError(f"{self._where} has the key {key!r} twice; download it again")
+            keys.add(key)
             self._take(":")
-            yield str(key)
+            yield key
             separator = self._take(",}")
 
     def value(self) -> Any:  # noqa: ANN401  # JSON holds anything
@@ -80,6 +84,9 @@ class JsonStream:
                     unfinished = error.pos >= len(self._text) or error.msg.startswith("Unterminated")
                     raise (self._cut() if unfinished else self._broken(error.msg, error.pos)) from error
                 continue
+            except (RecursionError, ValueError) as error:  # no parser takes a number of 5,000 digits either
+                deep = isinstance(error, RecursionError)
+                raise self._broken("nested too deeply" if deep else str(error)) from error
             # a number at the end of the text at hand may go on in the next chunk, as 1 does in 1.5e3
             if self._text[end : end + 1] in _DELIMITERS or not self._fill():
                 self._at = end
@@ -212,7 +219,7 @@ def parsed(
     for number, record in enumerate(records):
         try:
             result = parse(record)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise DatasetError(
                 f"{dataset}: {path} is not {form}: entry {number:,}: {reason}; "

@@ -1,13 +1,37 @@
 """The order of an epoch over captions of several sources, each as often as its weight says."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import numpy as np
 
 from contextblip.errors import ConfigurationError
 from data_modules.loaders import Order
+
+
+def check_names(key: str, given: Iterable[str], names: Sequence[str]) -> None:
+    """Check that each name means one source.
+
+    Args:
+        key: The option that holds them, for the message.
+        given: The names.
+        names: Names of all sources.
+
+    Raises:
+        ConfigurationError: One is unknown or means two sources.
+    """
+    for name in given:
+        known = names.count(name)
+        if known > 1:
+            raise ConfigurationError(
+                f"{key}: {name} means two sources: rename an annotation file; there are {', '.join(names)}"
+            )
+        if not known:
+            near = get_close_matches(name.lower(), names, n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigurationError(f"{key}: {name} is no source; there are {', '.join(names)}{meant}")
 
 
 def resolve_weights(weights: Mapping[str, float] | None, names: Sequence[str]) -> tuple[float, ...]:
@@ -23,10 +47,8 @@ def resolve_weights(weights: Mapping[str, float] | None, names: Sequence[str]) -
     Raises:
         ConfigurationError: A name is unknown or means two sources, or a weight cannot be used.
     """
+    check_names("--data.source_weights", weights or {}, names)
     for name, weight in (weights or {}).items():
-        if (known := names.count(name)) != 1:
-            reason = "is no source" if known == 0 else "means two sources: rename an annotation file"
-            raise ConfigurationError(f"--data.source_weights: {name} {reason}; there are {', '.join(names)}")
         if not (math.isfinite(weight) and weight > 0):
             raise ConfigurationError(
                 f"--data.source_weights: {name} is {weight}, expected above 0; leave an unwanted source out"

@@ -33,7 +33,8 @@ def locate_blip_json(path: Path) -> CaptionSource:
 
     ``[{"image": path, "caption": text or list of texts, "image_id": optional}, ...]``, one row a caption or
     one row an image, like Salesforce's ``coco.json``, ``vg.json`` and ``coco_karpathy_train.json``. A path
-    means its longest existing suffix.
+    means its longest suffix that exists below a folder of images; before those an absolute path is opened as
+    it is, wherever it leads, so use files of others only after a look at theirs.
 
     Args:
         path: The file.

@@ -6,8 +6,11 @@ import logging
 import os
 import re
 import tempfile
+import time
+import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,18 +26,23 @@ if TYPE_CHECKING:  # a second of imports that other modules need not pay
 log = logging.getLogger(__name__)
 
 # raised whenever what is read from the same file changes, so that no older table is used
-READER_VERSION = 1
+READER_VERSION = 2
 # smaller annotations are read in less time than a table takes to be looked up
 KEPT_FROM = 16 * 2**20
 FOLDER = "contextblip-captions"
 SCHEMA = pa.schema([("image_id", pa.int64()), ("path", pa.string()), ("captions", pa.list_(pa.string()))])
 _BATCH = 1000
+# what ends a kept table: the format itself takes one that is cut between two batches for whole
+_SEAL = b"contextblip"
+_PART_SUFFIX = ".part"
+_STALE_SECONDS = 24 * 3600
 
 
 @dataclass
-class _LeftOut:
-    """Blank captions and images without any other."""
+class _Counts:
+    """Images of a table, and what was left out of it: blank captions, images without any other."""
 
+    images: int = 0
     blank: int = 0
     bare: int = 0
 
@@ -63,19 +71,46 @@ def caption_table(source: CaptionSource, split: Split) -> "Table":
     if is_kept(source, split):
         path = _table_file(source, split)
         try:
-            if not _is_whole(path):
-                rank_zero_info(f"{source.name} {split}: reading its annotations, once; kept as {path}")
-                _keep(source, split, path)
-            return Table.from_file(str(path))
+            counts = _ensure(source, split, path)
+            table = Table.from_file(str(path))
         except OSError as error:
             log.warning(
                 "%s %s: cannot keep annotations in %s (%s), so each process and each start reads them anew; "
                 "set HF_DATASETS_CACHE to a folder with space that can be written",
                 source.name, split, path.parent, error,
             )  # fmt: skip
+        else:
+            _report(source, split, counts)
+            return table
     buffer = pa.BufferOutputStream()
-    _write(source, split, buffer)
+    with pa.ipc.new_stream(buffer, SCHEMA) as writer:
+        counts = _write(source, split, writer)
+    _report(source, split, counts)
     return Table.from_buffer(buffer.getvalue())
+
+
+def keep_table(source: CaptionSource, split: Split) -> None:
+    """Make the table of a split of large annotations, where there is none yet; `caption_table` then opens it.
+
+    Args:
+        source: The source.
+        split: Which split.
+
+    Raises:
+        DatasetNotFoundError: The source has no such split.
+        DatasetError: An annotation file cannot be used.
+    """
+    if is_kept(source, split):
+        with suppress(OSError):  # said where the table is opened
+            _ensure(source, split, _table_file(source, split))
+
+
+def _ensure(source: CaptionSource, split: Split, path: Path) -> _Counts:
+    """Make a table unless it is there and whole."""
+    if (counts := _sealed(path)) is None:
+        rank_zero_info(f"{source.name} {split}: reading its annotations, once; kept as {path}")
+        counts = _keep(source, split, path)
+    return counts
 
 
 def is_kept(source: CaptionSource, split: Split) -> bool:
@@ -107,40 +142,71 @@ def _table_file(source: CaptionSource, split: Split) -> Path:
     return Path(config.HF_DATASETS_CACHE) / FOLDER / f"{name}-{digest}.arrow"
 
 
-def _is_whole(path: Path) -> bool:
-    """Tell whether a table is there and was not damaged since."""
+def _sealed(path: Path) -> _Counts | None:
+    """Read what a table says of itself; ``None`` where there is none or it was cut or damaged since."""
+    images = end = 0
+    seal = None
     try:
-        with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as reader:
-            return bool(reader.schema.equals(SCHEMA)) and all(True for _ in reader)
-    except (OSError, pa.ArrowInvalid):
-        return False
+        with pa.memory_map(str(path)) as file:
+            reader = pa.ipc.open_stream(file)
+            if not reader.schema.equals(SCHEMA):
+                return None
+            while seal is None:
+                end = file.tell()
+                batch, metadata = reader.read_next_batch_with_custom_metadata()
+                images += len(batch)
+                seal = None if metadata is None else metadata.get(_SEAL)
+            said = json.loads(seal)
+            file.seek(0)
+            checksum = zlib.crc32(file.read_buffer(end))
+            counts = _Counts(**said["counts"])
+            return counts if (counts.images, checksum) == (images, said["crc32"]) else None
+    except (OSError, pa.ArrowInvalid, StopIteration, ValueError, KeyError, TypeError):
+        return None
 
 
-def _keep(source: CaptionSource, split: Split, path: Path) -> None:
+def _keep(source: CaptionSource, split: Split, path: Path) -> _Counts:
     """Write a table beside its place and move it there whole: processes that do so at once do no harm."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}-", suffix=".part")
+    _remove_stale_parts(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}-", suffix=_PART_SUFFIX)
     os.close(handle)
     part = Path(name)
     try:
-        with pa.OSFile(name, "wb") as sink:
-            _write(source, split, sink)
+        with pa.OSFile(name, "wb") as sink, pa.ipc.new_stream(sink, SCHEMA) as writer:
+            counts = _write(source, split, writer)
+            with pa.memory_map(name) as written:
+                checksum = zlib.crc32(written.read_buffer(sink.tell()))
+            seal = json.dumps({"counts": asdict(counts), "crc32": checksum})
+            writer.write_batch(pa.RecordBatch.from_pylist([], schema=SCHEMA), custom_metadata={_SEAL: seal})
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+    return counts
 
 
-def _write(source: CaptionSource, split: Split, sink: Any) -> None:  # noqa: ANN401  # pyarrow is not typed
-    counts = _LeftOut()
+def _remove_stale_parts(path: Path) -> None:
+    """Remove what processes that were killed while they wrote the table left behind."""
+    for part in path.parent.glob(f"{path.stem}-*{_PART_SUFFIX}"):
+        with suppress(OSError):  # another process's, or removed by it in between
+            if part.stat().st_mtime < time.time() - _STALE_SECONDS:
+                part.unlink()
+
+
+def _write(source: CaptionSource, split: Split, writer: Any) -> _Counts:  # noqa: ANN401  # pyarrow is not typed
+    counts = _Counts()
     images = _with_captions(source.read(split), counts)
-    with pa.ipc.new_stream(sink, SCHEMA) as writer:
-        while batch := list(islice(images, _BATCH)):
-            columns = {
-                "image_id": [image_number(image.key) for image in batch],
-                "path": [image.path for image in batch],
-                "captions": [image.captions for image in batch],
-            }
-            writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=SCHEMA))
+    while batch := list(islice(images, _BATCH)):
+        columns = {
+            "image_id": [image_number(image.key) for image in batch],
+            "path": [image.path for image in batch],
+            "captions": [image.captions for image in batch],
+        }
+        writer.write_batch(pa.RecordBatch.from_pydict(columns, schema=SCHEMA))
+    return counts
+
+
+def _report(source: CaptionSource, split: Split, counts: _Counts) -> None:
     if counts.blank or counts.bare:
         rank_zero_info(
             f"{source.name} {split}: left out {counts.blank:,} empty captions "
@@ -148,10 +214,11 @@ def _write(source: CaptionSource, split: Split, sink: Any) -> None:  # noqa: ANN
         )
 
 
-def _with_captions(images: Iterator[CaptionedImage], counts: _LeftOut) -> Iterator[CaptionedImage]:
+def _with_captions(images: Iterator[CaptionedImage], counts: _Counts) -> Iterator[CaptionedImage]:
     for image in images:
         kept = [caption for caption in image.captions if caption.strip()]
         counts.blank += len(image.captions) - len(kept)
+        counts.images += bool(kept)
         if kept:
             yield CaptionedImage(image.key, image.path, kept)
         else:

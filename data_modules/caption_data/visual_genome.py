@@ -11,11 +11,13 @@ from lightning.pytorch.utilities import rank_zero_only
 from contextblip.errors import DatasetError, DatasetNotFoundError
 from data_modules.caption_data.blip import read_blip_rows
 from data_modules.caption_data.images import (
+    VISUAL_GENOME_OWNER,
     CaptionedImage,
     CaptionSource,
     Files,
     Split,
     as_captions,
+    as_path,
     coco_key,
     not_found,
     visual_genome_key,
@@ -32,7 +34,7 @@ FOLDERS = ("visual_genome", "visual-genome", "VisualGenome", "VG", "vg")
 IMAGE_FOLDERS = ("images", "image", "VG_100K", "VG_100K_2", "images/VG_100K", "images/VG_100K_2")
 REGIONS = "region_descriptions.json"
 IMAGES = "image_data.json"
-BLIP = "vg.json"
+BLIP = f"{VISUAL_GENOME_OWNER}.json"
 LAYOUTS: Mapping[VisualGenomeLayout, str] = {
     "blip": f"{BLIP} (BLIP)",
     "official": f"{REGIONS} with {IMAGES} (official)",
@@ -100,24 +102,33 @@ def read_blip_regions(files: Files, split: Split) -> Iterator[CaptionedImage]:
         DatasetError: A file has another form.
     """
     del split
+    path = files[0]
     same: dict[str, str] = {}
     if len(files) > 1:
         rows = _read_image_data(files[1])
         same = {visual_genome_key(number): key for number, (key, _) in rows.items()}
-    unknown = 0
-    for image in read_blip_rows(files[0], NAME if files[0].name == BLIP else "BLIP json", same):
-        unknown += not same and image.key.startswith("visual_genome/")
+    is_genome = path.name == BLIP
+    unknown = total = 0
+    for image in read_blip_rows(path, NAME if is_genome else "BLIP json", same):
+        total += 1
+        known = image.key in same or image.key.startswith("coco/")
+        unknown += not known and (is_genome or image.key.startswith("visual_genome/"))
         yield image
     if unknown:
-        _warn_of_unknown(files[0], unknown)
+        _warn_of_unknown(files, unknown, total)
 
 
 @rank_zero_only
-def _warn_of_unknown(path: Path, images: int) -> None:
+def _warn_of_unknown(files: Files, unknown: int, total: int) -> None:
+    path, *lists = files
+    reason, remedy = f"no {IMAGES} lies beside {path}, so which of its {unknown:,} images", "put it there"
+    if lists:
+        reason = f"{lists[0]} lacks {unknown:,} of the {total:,} images of {path.name}, so which of those"
+        remedy = "download it again"
     log.warning(
-        "%s: no %s lies beside %s, so which of its %s images are COCO's too is not known, and their captions "
-        "may become negatives of COCO's captions of the same photo; put the file there",
-        NAME, IMAGES, path, f"{images:,}",
+        "%s: %s are COCO's too is not known, and their captions may become negatives of COCO's captions of "
+        "the same photo, or show photos that COCO is tested on; %s",
+        NAME, reason, remedy,
     )  # fmt: skip
 
 
@@ -125,6 +136,7 @@ def _read_official(files: Files, split: Split) -> Iterator[CaptionedImage]:
     del split  # there is one
     regions, image_data = files
     images = _read_image_data(image_data)
+    seen: set[int] = set()
 
     def parse(row: Any) -> CaptionedImage:  # noqa: ANN401  # JSON holds anything
         number = row["id"] if "id" in row else row["image_id"]
@@ -133,6 +145,9 @@ def _read_official(files: Files, split: Split) -> Iterator[CaptionedImage]:
                 f"{NAME}: {regions} and {image_data} do not fit together (image {number} is only in the "
                 "first); download both again"
             )
+        if number in seen:
+            raise _twice(regions, number)
+        seen.add(number)
         key, path = images[number]
         return CaptionedImage(key, path, as_captions([region["phrase"] for region in row["regions"]]))
 
@@ -149,7 +164,16 @@ def _read_image_data(path: Path) -> dict[int, tuple[str, str]]:
         # half of the images are COCO's: the common key keeps captions from being each other's negatives
         coco = row.get("coco_id")
         key = visual_genome_key(number) if coco is None else coco_key(coco)
-        return number, (key, f"{url.parent.name}/{url.name}")
+        return number, (key, as_path(f"{url.parent.name}/{url.name}"))
 
     form = '[{"image_id": image, "url": address}]'
-    return dict(parsed(stream_list(path, NAME), parse, dataset=NAME, path=path, form=form))
+    images: dict[int, tuple[str, str]] = {}
+    for number, image in parsed(stream_list(path, NAME), parse, dataset=NAME, path=path, form=form):
+        if number in images:
+            raise _twice(path, number)
+        images[number] = image
+    return images
+
+
+def _twice(path: Path, number: int) -> DatasetError:
+    return DatasetError(f"{NAME}: {path} lists image {number!r:.60} twice; remove one or download it again")

@@ -103,7 +103,7 @@ def download_dataset(
     for part in chosen:
         if part not in entry.parts:
             raise ConfigurationError(f"{name} has no part {part!r}; {_choices(part, tuple(entry.parts))}")
-    files = [file for part in dict.fromkeys(chosen) for file in entry.parts[part]]
+    files = entry.files_of(chosen)
     out = sys.stdout
     if dry_run:
         missing = missing_files(files, folder)
@@ -139,7 +139,7 @@ def _details(entry: DatasetEntry) -> Table:
         table.add_row(Text(f"  part {part}{mark}"), Text(f"{sum_words(files)}, from {hosts}"))
     for layout, counts in entry.layouts.items():
         table.add_row(Text(f"  layout {layout}"), Text(", ".join(map(_count_words, counts))))
-    unknown = any(file.likely_size is None for part in entry.default_parts for file in entry.parts[part])
+    unknown = any(file.likely_size is None for file in entry.files_of(entry.default_parts))
     more = " and what is of unknown size" if unknown else ""
     disk = f"about {size_words(entry.disk)}{more}, with archives and what is extracted of them"
     table.add_row("  disk", disk)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from contextblip.downloads.remote_files import RemoteFile
@@ -58,14 +58,18 @@ class DatasetEntry:
 
     @property
     def files(self) -> tuple[RemoteFile, ...]:
-        """All files of all parts."""
-        return tuple(file for files in self.parts.values() for file in files)
+        """All files of all parts, each once."""
+        return self.files_of(tuple(self.parts))
 
     @property
     def disk(self) -> int:
         """Bytes that the default parts need as far as known, for photos weigh the same extracted."""
-        files = [file for part in self.default_parts for file in self.parts[part]]
+        files = self.files_of(self.default_parts)
         return sum((file.likely_size or 0) * (1 if file.extract_to is None else 2) for file in files)
+
+    def files_of(self, parts: Sequence[str]) -> tuple[RemoteFile, ...]:
+        """List the files of some parts, each once, for parts may share one."""
+        return tuple(dict.fromkeys(file for part in parts for file in self.parts[part]))
 
 
 def _counts(**counts: int | tuple[int, ...]) -> tuple[ExpectedCount, ...]:
@@ -114,6 +118,8 @@ DATASETS: dict[str, DatasetEntry] = {
         notes=(
             "2014 and 2017 are the same photos in other folders, and every layout finds either; the lists of "
             "Karpathy and BLIP name those of 2014",
+            "part blip is coco_karpathy_{train,val,test}.json; BLIP's coco.json was not published alone: if "
+            "anywhere, it is in ALBEF's json_pretrain.zip (visual_genome --parts albef)",
         ),
     ),
     "visual_genome": DatasetEntry(
@@ -135,6 +141,7 @@ DATASETS: dict[str, DatasetEntry] = {
         },
         notes=(
             "visualgenome.org no longer belongs to its authors: use the homepage above",
+            "part blip brings image_data.json too, by which photos that COCO has as well count as one image",
             "the papers say 769K texts, the file that BLIP published holds 821K: both are accepted",
         ),
     ),
@@ -169,6 +176,10 @@ DATASETS: dict[str, DatasetEntry] = {
         MMVP_VLM,
         ("questions", "images"),
         {"official": _counts(pairs=135, statements=270, texts=270, types=9, images=270)},
-        notes=("the hub has the photos one by one; their types follow the numbers, thirty of each",),
+        notes=(
+            "the hub has the photos one by one, in folders by type; their list here rests on the order in "
+            "which the published evaluation counts the types, thirty photos each: one that is not found "
+            "(HTTP 404) lies in another type's folder",
+        ),
     ),
 }

@@ -14,7 +14,8 @@ _IMAGECODE = "https://raw.githubusercontent.com/McGill-NLP/imagecode"
 _IMAGECODE_HUB = "hf://datasets/BennoKrojer/ImageCoDe"
 _NDCR = "https://raw.githubusercontent.com/YunxinLi/NDCR"
 _MMVP = "hf://datasets/MMVP/MMVP_VLM"
-# Thirty images each, numbered through in this order
+# Thirty images each, numbered through in the order in which the published evaluation counts them: no list
+# of the folders was published
 _MMVP_TYPES = (
     "Orientation",
     "Presence",
@@ -109,15 +110,16 @@ COCO: dict[str, tuple[RemoteFile, ...]] = {
     ),
 }
 
+_VISUAL_GENOME_IMAGE_DATA = RemoteFile(
+    "image_data.json.zip",
+    (f"{_VISUAL_GENOME}/image_data.json.zip",),
+    1_780_854,
+    "b87a94918cb2ff4d952cf1dfeca0b9cf6cd6fd204c2f8704645653be1163681a",
+    ".",
+)
 VISUAL_GENOME: dict[str, tuple[RemoteFile, ...]] = {
     "annotations": (
-        RemoteFile(
-            "image_data.json.zip",
-            (f"{_VISUAL_GENOME}/image_data.json.zip",),
-            1_780_854,
-            "b87a94918cb2ff4d952cf1dfeca0b9cf6cd6fd204c2f8704645653be1163681a",
-            ".",
-        ),
+        _VISUAL_GENOME_IMAGE_DATA,
         RemoteFile(
             "region_descriptions.json.zip",
             (f"{_VISUAL_GENOME}/region_descriptions.json.zip",),
@@ -143,6 +145,7 @@ VISUAL_GENOME: dict[str, tuple[RemoteFile, ...]] = {
         ),
     ),
     "blip": (
+        _VISUAL_GENOME_IMAGE_DATA,
         RemoteFile(
             "vg.json",
             (

@@ -22,7 +22,7 @@ from data_modules.statistics.texts import (
     describe,
 )
 from data_modules.text import clean_caption
-from data_modules.verification.captions import COCO, locate, locate_all
+from data_modules.verification.captions import COCO, layouts_beside, locate, locate_all
 
 
 def collect_captions(name: str, root: Path, settings: TextSettings) -> dict[str, Any]:
@@ -50,7 +50,9 @@ def collect_captions(name: str, root: Path, settings: TextSettings) -> dict[str,
             layouts[source.layout][split] = counted
             keys |= more_keys if source is sources[0] else set()
     shared = _count_shared(name, root, keys)
-    notes = [f"data modules use the layout {sources[0].layout}"] if len(sources) > 1 else []
+    beside = layouts_beside(name, root, sources)
+    notes = [f"data modules use the layout {sources[0].layout}"] if len(sources) > 1 or beside else []
+    notes += [f"here too, but neither read nor counted: {', '.join(beside)}"] if beside else []
     if shared is not None:
         notes.append(f"images shared with {shared['with']}, which is here too: {shared['images']:,}")
     sampled = [split for splits in layouts.values() for split in splits.values() if split["sampled"]]

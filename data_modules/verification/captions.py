@@ -8,10 +8,13 @@ from functools import partial
 from pathlib import Path
 
 from contextblip.errors import DatasetNotFoundError
+from data_modules.caption_data.coco import FOLDERS as COCO_FOLDERS
 from data_modules.caption_data.coco import LAYOUTS as COCO_LAYOUTS
+from data_modules.caption_data.coco import YEARS
 from data_modules.caption_data.images import CaptionImageFinder
 from data_modules.caption_data.sources import CaptionSource, locate_coco, locate_visual_genome
 from data_modules.caption_data.visual_genome import LAYOUTS as VISUAL_GENOME_LAYOUTS
+from data_modules.files import first_file, subfolders
 from data_modules.verification.images import ImageJob
 from data_modules.verification.inspection import Inspection, image_roots, short_name, some
 
@@ -37,7 +40,7 @@ def locate(name: str, root: Path) -> CaptionSource:
 
 
 def locate_all(name: str, root: Path) -> list[CaptionSource]:
-    """Locate a data set in every layout that lies there.
+    """Locate a data set in every layout that lies there, each once.
 
     Args:
         name: ``coco`` or ``visual_genome``.
@@ -64,6 +67,27 @@ def locate_all(name: str, root: Path) -> list[CaptionSource]:
     return sources
 
 
+def layouts_beside(name: str, root: Path, sources: Sequence[CaptionSource]) -> list[str]:
+    """Name the layouts that lie there too but are not read: of COCO's official ones only one year is.
+
+    Args:
+        name: ``coco`` or ``visual_genome``.
+        root: Folder of the data or a parent.
+        sources: Those that are read.
+
+    Returns:
+        Names of the others.
+    """
+    if name != COCO:
+        return []
+    folders = [place for base in subfolders(root, COCO_FOLDERS) for place in (base / "annotations", base)]
+    years = {
+        f"official {year}": [f"captions_{split}{year}.json" for split in ("train", "val")] for year in YEARS
+    }
+    read = {source.layout for source in sources}
+    return [layout for layout, names in years.items() if layout not in read and first_file(folders, names)]
+
+
 def inspect_captions(name: str, root: Path, image_root: Path | None, with_images: bool) -> Inspection:
     """Read every split of a caption source and look for its images.
 
@@ -80,12 +104,13 @@ def inspect_captions(name: str, root: Path, image_root: Path | None, with_images
         DatasetNotFoundError: No known layout lies there.
         DatasetError: An annotation file cannot be read.
     """
-    source, *others = locate_all(name, root)
+    sources = locate_all(name, root)
+    source = sources[0]
     files = list(dict.fromkeys(file for split in source.splits for file in source.files[split]))
     inspection = Inspection(name, source.name, source.layout, files)
     paths = _count(source, inspection)
-    if others:
-        inspection.notes.append(f"here too, but not verified: {', '.join(other.layout for other in others)}")
+    if others := [*(other.layout for other in sources[1:]), *layouts_beside(name, root, sources)]:
+        inspection.notes.append(f"here too, but not verified: {', '.join(others)}")
     if with_images:
         roots = image_roots(root, image_root, source.folder, source.image_folders)
         _find(inspection, paths, CaptionImageFinder(source.name, roots), root)

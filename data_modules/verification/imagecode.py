@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from contextblip.candidate_order import candidate_number, sort_candidates
 from contextblip.errors import DatasetError, DatasetNotFoundError
-from data_modules.archive import ImageArchive
-from data_modules.files import first_file, read_json
+from data_modules.archive import ArchivedFolder
+from data_modules.files import first_file
 from data_modules.imagecode_files import (
     ARCHIVE,
     NAME,
@@ -23,37 +19,17 @@ from data_modules.imagecode_files import (
     find_split_file,
     read_annotations,
     read_descriptions,
+    read_image_order,
     read_propositions,
     require_targets,
 )
+from data_modules.imagecode_sets import find_sets
+from data_modules.retrieval import CandidateSet
 from data_modules.verification.images import ImageJob
 from data_modules.verification.inspection import Inspection, image_roots, short_name, some
 
 IMAGE_FOLDERS = ("image-sets",)
-ORDER_FILES: dict[Split, str] = {"valid": "image_filenames_valid.json", "test": "image_filenames_test.json"}
 Splits = dict[Split, Descriptions]
-
-
-@dataclass(frozen=True)
-class SetFolder:
-    """Where the images of a set lie.
-
-    Attributes:
-        path: Its folder, or the archive.
-        prefix: Its path inside the archive; ``None`` for a folder.
-        images: Names ``imgN.jpg`` in the order that targets count.
-    """
-
-    path: Path
-    prefix: str | None
-    images: tuple[str, ...]
-
-    def job(self, name: str, root: Path) -> ImageJob:
-        """Make the job of decoding an image."""
-        if self.prefix is None:
-            return ImageJob(short_name(self.path / name, root), str(self.path / name))
-        member = f"{self.prefix}/{name}"
-        return ImageJob(f"{short_name(self.path, root)}/{member}", str(self.path), member)
 
 
 def inspect_imagecode(root: Path, image_root: Path | None, with_images: bool) -> Inspection:
@@ -89,7 +65,7 @@ def inspect_imagecode(root: Path, image_root: Path | None, with_images: bool) ->
         _check_annotations(inspection, files["valid"], splits["valid"])
     if with_images:
         roots = image_roots(root, image_root, next(iter(files.values())).parent, IMAGE_FOLDERS)
-        _check_sets(inspection, splits, files, _find_folders(roots, set(names)), root)
+        _check_sets(inspection, splits, files, roots, root)
     return inspection
 
 
@@ -171,46 +147,25 @@ def _check_annotations(inspection: Inspection, split_file: Path, rows: Descripti
     inspection.notes.append(f"{path.name}: {matching:,} of {len(entries):,} entries match a text")
 
 
-def _find_folders(roots: Sequence[Path], names: set[str]) -> dict[str, SetFolder]:
-    """Find the sets' folders: extracted ones first, the rest in ``image-sets.zip``."""
-    found: dict[str, SetFolder] = {}
-    for root in roots:
-        with os.scandir(root) as entries:
-            homes = [entry.name for entry in entries if entry.name in names and entry.name not in found]
-        for name in homes:
-            folder = root / name
-            if folder.is_dir():
-                found[name] = SetFolder(
-                    folder, None, tuple(sort_candidates(path.name for path in folder.iterdir()))
-                )
-    archive = first_file(roots, [ARCHIVE])
-    if archive is not None:
-        for prefix, files in ImageArchive.open(archive, NAME).folders():
-            name, images = prefix.rpartition("/")[2], tuple(sort_candidates(files))
-            # as data modules do: the archive stands in for sets that are absent or only partly extracted
-            if name in names and (name not in found or set(found[name].images) < set(images)):
-                found[name] = SetFolder(archive, prefix, images)
-    return found
-
-
 def _check_sets(
-    inspection: Inspection,
-    splits: Splits,
-    files: Mapping[Split, Path],
-    folders: Mapping[str, SetFolder],
-    root: Path,
+    inspection: Inspection, splits: Splits, files: Mapping[Split, Path], roots: Sequence[Path], root: Path
 ) -> None:
-    for split, rows in splits.items():
-        order = _read_order(files[split].parent, split)
+    """Look for the sets as data modules do; compare their images with the published ones and the targets."""
+    order: dict[str, list[str]] = {}
+    for split, path in files.items():
+        order |= read_image_order([path.parent, path.parent / "analysis"], split)
+    found = find_sets({name for rows in splits.values() for name in rows}, roots, order)
+    for rows in splits.values():
         for name, texts in rows.items():
-            folder = folders.get(name)
-            if folder is None:
+            if name not in found:
                 inspection.missing_sets.append(name)
                 continue
-            inspection.jobs += [folder.job(image, root) for image in folder.images]
-            _check_set(inspection, name, folder, order.get(name), [target for target, _ in texts])
+            inspection.jobs += _jobs(found[name], root)
+            _check_set(inspection, found[name], order.get(name), [target for target, _ in texts])
     inspection.found["images"] = len(inspection.jobs)
-    archived = {str(folder.path) for folder in folders.values() if folder.prefix is not None}
+    archived = {
+        str(each.folder.archive.path) for each in found.values() if isinstance(each.folder, ArchivedFolder)
+    }
     inspection.layout += f", images in {ARCHIVE}" if archived else ""
     remedy = f"extract {ARCHIVE} (again), or name the folder of the sets by --image_root"
     if archived:
@@ -218,29 +173,31 @@ def _check_sets(
     inspection.remedy = lambda _names: remedy
 
 
+def _jobs(candidates: CandidateSet, root: Path) -> list[ImageJob]:
+    """Make the jobs of decoding a set's images."""
+    folder = candidates.folder
+    if isinstance(folder, Path):
+        return [ImageJob(short_name(folder / name, root), str(folder / name)) for name in candidates.names]
+    path, members = folder.archive.path, [folder.joinpath(name).name for name in candidates.names]
+    return [ImageJob(f"{short_name(path, root)}/{member}", str(path), member) for member in members]
+
+
 def _check_set(
-    inspection: Inspection, name: str, folder: SetFolder, order: list[str] | None, targets: Sequence[int]
+    inspection: Inspection, candidates: CandidateSet, official: list[str] | None, targets: Sequence[int]
 ) -> None:
-    """Compare a set's images with the official list, where there is one, and with its targets."""
-    images, place = folder.images, f"set {name} in {folder.path}"
-    if order is not None:
-        inspection.missing += [f"{name}/{image}" for image in order if image not in images]
-        if extra := [image for image in images if image not in order]:
-            inspection.problems.append(
-                f"{place} has images that the official list lacks, which shift its targets: {some(extra)}; "
-                "remove them"
-            )
-    numbers = Counter(map(candidate_number, images))
-    if repeated := [number for number, count in numbers.items() if count > 1]:
-        inspection.problems.append(f"{place} has two images numbered {repeated[0]}; remove one of them")
-    if len(images) < 2 or max(targets, default=-1) >= len(images):
+    """Compare a set's images with the published list, where there is one, and with its targets."""
+    name, images = candidates.name, candidates.names
+    missing = [image for image in official or [] if image not in images]
+    inspection.missing += [f"{name}/{image}" for image in missing]
+    if official is not None and (extra := [image for image in images if image not in official]):
         inspection.problems.append(
-            f"{place} has {len(images)} images imgN.jpg, but a text asks for target "
-            f"{max(targets, default=-1)}; extract it again"
+            f"set {name} in {candidates.folder} has images that the published list lacks, which shift its "
+            f"targets: {some(extra)}; remove them"
         )
-
-
-def _read_order(folder: Path, split: Split) -> dict[str, list[str]]:
-    """Read the official order of a split's images, where its list lies beside the split."""
-    path = first_file([folder, folder / "analysis"], [ORDER_FILES[split]]) if split in ORDER_FILES else None
-    return {} if path is None else dict(read_json(path, NAME))
+    elif candidates.fault is not None and not missing:
+        inspection.problems.append(candidates.fault)
+    elif len(images) < 2 or max(targets, default=-1) >= len(images):
+        inspection.problems.append(
+            f"set {name} in {candidates.folder} has {len(images)} images imgN.jpg, but a text asks for "
+            f"target {max(targets, default=-1)}; extract it again"
+        )

@@ -234,5 +234,5 @@ def decode(job: ImageJob) -> str | None:
 def _reference(job: ImageJob) -> Path | ArchivedImage:
     if job.member is None:
         return Path(job.path)
-    # opened once a process, then kept: its table of contents would be heavy to send with every image
-    return ArchivedImage(ImageArchive.open(Path(job.path), job.name), job.member)
+    # opened once a process, then kept: the same object for the same file and label
+    return ArchivedImage(ImageArchive.open(Path(job.path), "images"), job.member)

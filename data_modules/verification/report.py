@@ -30,6 +30,7 @@ class Report:
         check: What became of the images; ``None`` where none was opened.
         seconds: How long it took.
         root: Root of the data set.
+        allow_part: Whether a part of the data set will do.
     """
 
     inspection: Inspection
@@ -37,6 +38,7 @@ class Report:
     check: ImageCheck | None
     seconds: float
     root: Path
+    allow_part: bool = False
 
     @property
     def unreadable(self) -> list[tuple[str, str]]:
@@ -50,7 +52,7 @@ class Report:
 
     @property
     def failed(self) -> bool:
-        """Whether training or evaluation would meet a fault."""
+        """Whether training or evaluation would meet a fault, of data that may be a part of all."""
         found = self.inspection
         return bool(found.missing or found.missing_sets or found.problems or self.unreadable or self.too_many)
 
@@ -60,6 +62,11 @@ class Report:
         if self.failed:
             return "failed"
         return "good" if all(count.fits for count in self.counts) else "incomplete"
+
+    @property
+    def passed(self) -> bool:
+        """Whether the data set is good, or a part of it that is good will do."""
+        return self.status == "good" or (self.status == "incomplete" and self.allow_part)
 
     def as_dict(self) -> dict[str, Any]:
         """Return all of it for JSON."""
@@ -142,7 +149,7 @@ class Report:
         return f"{short[label].found:,} of {published} {label}"
 
     def failure(self, path: Path) -> str:
-        """Say in one line what is wrong, where, and what mends it.
+        """Say in one line what is wrong, where, and what mends it; only of one that has not passed.
 
         Args:
             path: Where the report was written.
@@ -151,6 +158,11 @@ class Report:
             The line.
         """
         found, parts = self.inspection, list[str]()
+        if self.status == "incomplete":
+            return (
+                f"{found.title}: not the full data set: {self._share()}; pass --allow_part if that is meant, "
+                f"or download the rest; all counts are in {path}"
+            )
         if found.missing_sets:
             total = found.found.get("sets", 0)
             parts.append(

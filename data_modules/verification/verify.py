@@ -18,6 +18,8 @@ from data_modules.verification.report import Report
 
 FOLDER = ".contextblip"
 VERIFIED = "verified.jsonl"
+# as readers' messages begin
+TITLES = {"coco": "COCO", "visual_genome": "Visual Genome", "imagecode": "IMAGECODE", "mmvp_vlm": "MMVP-VLM"}
 
 
 def verify_dataset(
@@ -29,12 +31,13 @@ def verify_dataset(
     report: Path | None = None,
     with_images: bool = True,
     fresh: bool = False,
+    allow_part: bool = False,
     console: Console | None = None,
 ) -> Report:
     """Verify a data set, write the report and print what it says.
 
     Images found to be good are remembered by path, size and time, so that a run that was interrupted goes on
-    where it stopped. A part of the data set that is good as it is passes; it is called a part.
+    where it stopped. The report is written also of a data set that fails.
 
     Args:
         name: ``coco``, ``visual_genome``, ``imagecode`` or ``mmvp_vlm``.
@@ -44,6 +47,7 @@ def verify_dataset(
         report: JSON file to write; ``None``: ``.contextblip/verify-NAME.json`` in the root.
         with_images: Whether to look for images and decode them.
         fresh: Decode also what an earlier run found to be good.
+        allow_part: Whether a part of the data set that is good as it is passes; it is called a part.
         console: Where to print; ``None`` is standard output.
 
     Returns:
@@ -51,33 +55,46 @@ def verify_dataset(
 
     Raises:
         DatasetNotFoundError: No known layout lies there.
-        DatasetError: An image is missing or unreadable, or the files do not fit together.
+        DatasetError: An image is missing or unreadable, a file cannot be used or does not fit the others, or
+            not all of the data set is there.
         ConfigurationError: The report cannot be written into the root.
     """
     console = console or Console()
     started = time.monotonic()
-    if not root.is_dir():
-        raise DatasetNotFoundError(
-            f"--root {root} is no folder; name the data set's folder or a parent that holds it"
-        )
     target, memory = _places(name, root, report)
     with console.status("reading the files"):
-        inspection = inspect(name, root, image_root, with_images)
+        inspection, is_read = _inspect(name, root, image_root, with_images)
     check = None
-    if with_images:
+    if with_images and is_read:
         prefix = "" if memory.is_relative_to(root) else f"{root.resolve()}{os.sep}"
         check = _decode(inspection, VerifiedFiles(memory, fresh, prefix), num_workers, console)
-    counts = inspection.compare(_expected(inspection))
-    result = Report(inspection, counts, check, time.monotonic() - started, root)
+    counts = inspection.compare(_expected(inspection)) if is_read else []
+    result = Report(inspection, counts, check, time.monotonic() - started, root, allow_part)
     result.write(target)
-    print_table(console, result.table())
-    console.print()
-    for line in [*result.lines(), f"report: {target}"]:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    if result.failed:
+    _print(console, result, target)
+    if not result.passed:
         raise DatasetError(result.failure(target))
-    console.print(result.summary(), highlight=False, markup=False, soft_wrap=True)
     return result
+
+
+def _print(console: Console, result: Report, target: Path) -> None:
+    if result.counts:
+        print_table(console, result.table())
+        console.print()
+    summary = [result.summary()] if result.passed else []
+    for line in [*result.lines(), f"report: {target}", *summary]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _inspect(name: str, root: Path, image_root: Path | None, with_images: bool) -> tuple[Inspection, bool]:
+    """Inspect a data set; what its reader refuses becomes a problem, the only one that is found then."""
+    try:
+        return inspect(name, root, image_root, with_images), True
+    except DatasetError as error:
+        title = TITLES[name]
+        problem = str(error).removeprefix(f"{title}: ")
+        note = "the files cannot be read to their end, so nothing else was looked at"
+        return Inspection(name, title, "unreadable", problems=[problem], notes=[note]), False
 
 
 def inspect(name: str, root: Path, image_root: Path | None, with_images: bool) -> Inspection:
@@ -133,6 +150,10 @@ def _cores() -> int:
 
 def _places(name: str, root: Path, report: Path | None) -> tuple[Path, Path]:
     """Choose the files of the report and of what was verified."""
+    if not root.is_dir():
+        raise DatasetNotFoundError(
+            f"--root {root} is no folder; name the data set's folder or a parent that holds it"
+        )
     if _may_write(root):
         return report or root / FOLDER / f"verify-{name}.json", root / FOLDER / VERIFIED
     if report is None:

@@ -52,11 +52,6 @@ class WeightsEntry:
     licence: str = LICENCE
     note: str = ""
 
-    @property
-    def options(self) -> tuple[tuple[str, str], ...]:
-        """Options that name them, and their values below the root."""
-        return (("--model.backbone", self.backbone),)
-
 
 def _salesforce(
     name: str, what: str, vit: str, image_size: int, *, about: int | None = None, note: str = ""

@@ -49,7 +49,16 @@ def test_help_names_every_option_and_imports_no_torch() -> None:
         "try:\n    main(['data', 'verify', '--help'])\nfinally:\n    assert 'torch' not in sys.modules"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    for option in ("NAME", "--root", "--image_root", "--num_workers", "--report", "--no_images", "--fresh"):
+    options = (
+        "--root",
+        "--image_root",
+        "--num_workers",
+        "--report",
+        "--no_images",
+        "--fresh",
+        "--allow_part",
+    )
+    for option in ("NAME", *options):
         assert option in shown
     assert "coco, visual_genome, imagecode, mmvp_vlm" in shown
 
@@ -74,8 +83,17 @@ def test_verify_fails_with_one_line(root: Path, refuse: Fail) -> None:
     )
 
 
+def test_verify_fails_with_less_than_was_published(root: Path, refuse: Fail) -> None:
+    words = ["data", "verify", "imagecode", "--root", str(root), "--num_workers", "1"]
+    assert refuse(words) == (
+        "IMAGECODE: not the full data set: 15 of 9,402 sets; pass --allow_part if that is meant, or download "
+        f"the rest; all counts are in {root}/.contextblip/verify-imagecode.json"
+    )
+    main([*words, "--allow_part"])
+
+
 def test_verify_can_leave_images_out_and_start_over(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["data", "verify", "coco", "--root", str(root), "--num_workers", "1"]
+    words = ["data", "verify", "coco", "--root", str(root), "--num_workers", "1", "--allow_part"]
     main([*words, "--no_images"])
     assert "decoded" not in capsys.readouterr().out
     for more, line in (
@@ -89,9 +107,8 @@ def test_verify_can_leave_images_out_and_start_over(root: Path, capsys: pytest.C
 
 def test_verify_takes_images_from_elsewhere(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     moved = (root / "imagecode" / "image-sets").rename(root / "elsewhere")
-    main(
-        ["data", "verify", "imagecode", "--root", str(root), "--image_root", str(moved), "--num_workers", "1"]
-    )
+    words = ["data", "verify", "imagecode", "--root", str(root), "--image_root", str(moved)]
+    main([*words, "--num_workers", "1", "--allow_part"])
     assert "150 images decoded; " in capsys.readouterr().out
 
 

@@ -16,6 +16,7 @@ from contextblip.checkpoints import load_backbone
 from contextblip.checkpoints.names import is_backbone_name
 from contextblip.checkpoints.salesforce import save_salesforce
 from contextblip.cli import main
+from contextblip.downloads.hash_record import HashRecord
 from contextblip.downloads.remote_files import RemoteFile
 from contextblip.models import BackboneConfig, ContextBLIP
 from contextblip.models.config import PRESETS
@@ -95,8 +96,6 @@ def test_every_entry_can_be_had_and_named() -> None:
         assert find_weights(f"{name}.pth") is find_weights(f"Salesforce/{name}") is entry
         assert entry.files[0].path.startswith(entry.backbone)
         assert all(url.startswith(("https://", "hf://")) for file in entry.files for url in file.urls)
-        options = dict(entry.options)
-        assert options["--model.backbone"] == entry.backbone
         # Salesforce's files have no vocabulary, the hub's folders have
         assert (VOCABULARY in entry.files) == entry.backbone.endswith(".pth")
     folder = WEIGHTS["blip-itm-base-coco"]
@@ -185,6 +184,25 @@ def test_a_changed_file_is_told(workplace: Path, fail: Fail) -> None:
     assert status == 2
     assert "vocab.txt has sha256" in line
     assert "was recorded when it was first seen" in line
+
+
+def test_a_login_page_is_no_weights(tiny: WeightsEntry, workplace: Path, fail: Fail) -> None:
+    WEIGHTS["tiny"] = dataclasses.replace(tiny, files=(dataclasses.replace(tiny.files[0], size=None),))
+    (workplace / "published" / "tiny.pth").write_text("<html>log in</html>")
+    status, line = fail("weights download tiny")
+    assert status == 2
+    assert "is a web page, such as a login or an error, and not the file; it was not kept" in line
+    assert not (workplace / "weights" / "tiny.pth").exists()
+
+
+def test_unproven_files_are_named(
+    tiny: WeightsEntry, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["weights", "download", "tiny", "--mirror", "published"])
+    WEIGHTS["tiny"] = dataclasses.replace(tiny, files=(dataclasses.replace(tiny.files[0], size=None),))
+    HashRecord(workplace / "weights").write("tiny.pth", "0" * 64, proven=False)
+    main(["weights", "verify", "tiny"])
+    assert "tiny.pth (nothing to compare with: it came without a length)" in capsys.readouterr().out
 
 
 def test_mistakes(fail: Fail) -> None:

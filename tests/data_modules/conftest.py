@@ -45,8 +45,8 @@ def write_image() -> Callable[..., Path]:
 
 @pytest.fixture
 def imagecode_folder(tmp_path: Path, write_image: Callable[..., Path]) -> Path:
-    """A static set of three images and a video set of two, in the official layout."""
-    static, video = "open-images-1_00", "MSR-VTT-videoTestVideo_video1-shot1_0"
+    """A static set of three images and a video set of two in the official layout, with own names."""
+    static, video = "open-images-1_00", "MSR-VTT-videoTestVideo_video1-shot1"
     for number in range(3):
         write_image(tmp_path / "image-sets" / static / f"img{number}.jpg", colour=(80 * number, 0, 0))
     for number in (9, 113):

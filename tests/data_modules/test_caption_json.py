@@ -64,6 +64,8 @@ def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
         ('[{"a": 1, "b"', r"is not valid JSON \(cut off after 13 characters\)"),
         ('[{"a": 1} {"b": 2}]', r"is not valid JSON \(expected , or \], found \{, character 10\)"),
         ('[{"a": 1}, {b: 2}]', r"is not valid JSON \(Expecting property name.*, character 12\)"),
+        ("[" * 200_000, r"is not valid JSON \(nested too deeply, character 1\); download it again"),
+        ('[{"a": ' + "9" * 5000 + "}]", r"is not valid JSON \(Exceeds the limit .*, character 1\)"),
         ("[1] 2", r"is not valid JSON \(text after the end, character 4\)"),
         (b'[{"a": "caf\xe9"}]', r"is not UTF-8 \('utf-8' codec can't decode byte 0xe9"),
     ],
@@ -86,6 +88,9 @@ def test_an_object_without_the_list_or_with_something_else_is_named(tmp_path: Pa
         list(stream_lists(path, "X", ("a",)))
     with pytest.raises(DatasetError, match="holds an object, expected a list"):
         list(stream_list(path, "X"))
+    path.write_text('{"a": [1], "b": 2, "a": [3]}')
+    with pytest.raises(DatasetError, match=f"^X: {path} has the key 'a' twice; download it again"):
+        list(stream_lists(path, "X", ("a",)))
     path.write_text("[]")
     with pytest.raises(DatasetError, match="holds a list, expected an object"):
         list(stream_lists(path, "X", ("a",)))

@@ -49,7 +49,9 @@ def test_blip_json_with_one_or_several_captions(
 
 def write_coco(root: Path, split: str, names: list[str]) -> None:
     images = [{"id": number, "file_name": name} for number, name in enumerate(names, 1)]
-    captions = [{"image_id": image["id"], "id": 1, "caption": f"a {image['id']}"} for image in images]
+    captions = [
+        {"image_id": image["id"], "id": image["id"], "caption": f"a {image['id']}"} for image in images
+    ]
     (root / "annotations").mkdir(parents=True, exist_ok=True)
     (root / "annotations" / f"captions_{split}.json").write_text(
         json.dumps({"images": images, "annotations": captions})

@@ -124,8 +124,13 @@ def test_weights_by_name() -> None:
     names = ["coco", "visual_genome", "extra"]
     assert resolve_weights(None, names) == (1.0, 1.0, 1.0)
     assert resolve_weights({"extra": 0.5}, names) == (1.0, 1.0, 0.5)
-    with pytest.raises(ConfigurationError, match="source_weights: vg is no source; there are coco, visual_g"):
+    with pytest.raises(
+        ConfigurationError, match=r"source_weights: vg is no source; .* visual_genome, extra$"
+    ):
         resolve_weights({"vg": 1.0}, names)
+    for typo, meant in (("coc", "coco"), ("COCO", "coco"), ("visualgenome", "visual_genome")):
+        with pytest.raises(ConfigurationError, match=rf"{typo} is no source; .*; did you mean {meant}\?$"):
+            resolve_weights({typo: 1.0}, names)
     with pytest.raises(ConfigurationError, match="coco means two sources: rename an annotation file"):
         resolve_weights({"coco": 1.0}, ["coco", "coco"])
     for value in (0.0, -1.0, math.nan, math.inf):

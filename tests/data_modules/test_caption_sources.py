@@ -1,17 +1,16 @@
-"""Which files are captions, which layout wins, and that a photo has one key in all of them."""
+"""Which files are captions, which layout wins, and what they hold."""
 
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 
 from contextblip.errors import DatasetError, DatasetNotFoundError
 from data_modules.caption_data.coco import LAYOUTS as COCO_LAYOUTS
-from data_modules.caption_data.images import CaptionImageFinder, Split, key_of_path, key_of_row
+from data_modules.caption_data.images import Split
 from data_modules.caption_data.sources import (
     CaptionSource,
     CocoLayout,
@@ -165,104 +164,6 @@ def test_official_visual_genome(tmp_path: Path) -> None:
         DatasetError, match=r"do not fit together \(image 3 is only in the first\); download b"
     ):
         read(source)
-
-
-def test_blips_visual_genome_knows_coco_photos_by_the_list_of_images(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    rows = [{"image": f"visual-genome/image/{number}.jpg", "caption": "x"} for number in (1, 2)]
-    path = dump(tmp_path / "vg.json", rows)
-    assert list(read(locate_visual_genome(tmp_path))) == ["visual_genome/1", "visual_genome/2"]
-    assert f"no image_data.json lies beside {path}, so which of its 2 images are COCO's too" in caplog.text
-    caplog.clear()
-    visual_genome(tmp_path)
-    for source in (locate_visual_genome(tmp_path), locate_blip_json(path)):
-        assert source.layout == "BLIP"
-        assert list(read(source)) == ["visual_genome/1", "coco/9"]
-    assert locate_visual_genome(tmp_path, "official").layout == "official"
-    assert not caplog.records
-
-
-def test_a_photo_has_one_key_whoever_names_it() -> None:
-    for path in (
-        NAME,
-        f"coco/val2014/{NAME}",
-        f"C:\\coco\\{NAME}",
-        "val2017/000000000009.jpg",
-        "pretrain_data/vl_pair/coco/images/train2017/000000000009.jpg",
-        "coco/images/000000000009.jpg",
-    ):
-        assert key_of_path(path) == "coco/9", path
-    for path in ("visual-genome/image/7.jpg", "VG_100K_2/7.jpg", "/data/visual_genome/images/VG_100K/7.jpg"):
-        assert key_of_path(path) == "visual_genome/7", path
-    for path in ("photos/7.jpg", "000000000009.jpg", "vggface/7.jpg", "VG_100K/7a.jpg"):
-        assert key_of_path(path) is None, path
-    rows: list[tuple[dict[str, Any], str, str]] = [
-        ({"image": "x.jpg", "image_id": "coco_0000000009"}, "any", "coco/9"),
-        ({"image": "000000000009.jpg"}, "coco", "coco/9"),
-        ({"image": "000000000009.jpg"}, "coco_karpathy_train", "coco/9"),
-        ({"image": "000000000009.jpg"}, "flowers", "000000000009.jpg"),
-        ({"image": "x.jpg", "image_id": 9}, "flowers", "flowers/9"),  # another file's 9 is another photo
-        ({"image": "x.jpg", "image_id": "flickr_9"}, "flowers", "flickr_9"),
-    ]
-    for row, owner, key in rows:
-        assert key_of_row(row, owner) == key
-
-
-def test_coco_photos_are_found_under_the_names_of_either_year(
-    tmp_path: Path, write_image: Callable[..., Path]
-) -> None:
-    new = write_image(tmp_path / "a" / "images" / "train2017" / "000000000009.jpg")
-    old = write_image(tmp_path / "b" / "val2014" / NAME)
-    for folder, file in (("a/images", new), ("b", old)):
-        finder = CaptionImageFinder("COCO", [tmp_path / folder])
-        for path in (f"val2014/{NAME}", f"/export/coco/images/val2014/{NAME}"):
-            assert finder.find(path) == file
-        # a photo that the year's other split has is another one with the same number, as drawn worlds have
-        assert finder.find("val2017/000000000009.jpg") == (old if file == old else None)
-        assert finder.find("val2014/COCO_val2014_000000000010.jpg") is None
-        assert finder.find("VG_100K/9.jpg") is None
-    both = CaptionImageFinder("COCO", [tmp_path / "a" / "images", tmp_path / "b"])
-    assert both.find(f"val2014/{NAME}") == old  # the annotated name wins
-
-
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        ({"image": "1.jpg"}, "no 'caption'"),
-        ({"caption": "a"}, "no 'image'"),
-        ({"image": "1.jpg", "caption": 3}, "a caption is 3, expected text"),
-        ({"image": "1.jpg", "caption": ["a", None]}, "a caption is \\['a', None\\], expected text"),
-        ({"image": "", "caption": "a"}, "an image's name is '', expected text"),
-        ("text", "string indices must be integers"),
-    ],
-)
-def test_rows_of_another_form_are_numbered(tmp_path: Path, row: object, said: str) -> None:
-    path = dump(tmp_path / "x.json", [{"image": "0.jpg", "caption": "fine"}, row])
-    form = r'a list of \{"image": path, "caption": text\}'
-    with pytest.raises(
-        DatasetError, match=rf"^BLIP json: {path} is not {form}: entry 1: {said}.*; download it"
-    ):
-        read(locate_blip_json(path))
-
-
-def test_files_of_another_form_are_named(tmp_path: Path) -> None:
-    path = dump(tmp_path / "captions_train2017.json", [])
-    with pytest.raises(DatasetError, match=f"COCO: {path} holds a list, expected an object"):
-        read(locate_coco(tmp_path))
-    dump(path, {"images": []})
-    with pytest.raises(DatasetError, match=f"COCO: {path} has no list 'annotations'; download it again"):
-        read(locate_coco(tmp_path))
-    dump(path, {"images": [{"id": 1}], "annotations": []})
-    with pytest.raises(DatasetError, match="not in COCO's caption form: entry 0: no 'file_name'"):
-        read(locate_coco(tmp_path))
-    path = dump(tmp_path / "dataset_coco.json", {"images": [{"filename": "x.jpg"}]})
-    with pytest.raises(DatasetError, match=f"{path} is not in Karpathy's form: entry 0: no 'split'"):
-        read(locate_coco(tmp_path))
-    dump(tmp_path / "image_data.json", [{"image_id": 1}])
-    dump(tmp_path / "region_descriptions.json", [])
-    with pytest.raises(DatasetError, match=r"image_data\.json is not .*: entry 0: no 'url'"):
-        read(locate_visual_genome(tmp_path))
 
 
 def counts(source: CaptionSource, split: Split) -> tuple[int, int]:

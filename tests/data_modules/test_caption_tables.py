@@ -14,7 +14,7 @@ from contextblip.errors import DatasetError
 from data_modules.caption_data import tables as caption_tables
 from data_modules.caption_data.images import CaptionedImage, CaptionSource
 from data_modules.caption_data.sources import locate_blip_json
-from data_modules.caption_data.tables import SCHEMA, caption_table, image_number
+from data_modules.caption_data.tables import SCHEMA, caption_table, image_number, keep_table
 
 
 class Counting:
@@ -105,6 +105,50 @@ def test_a_damaged_table_is_made_again(counting: Counting, cache: Path) -> None:
     assert counting.readings == 4
 
 
+@pytest.mark.usefixtures("cache")
+def test_a_table_that_lacks_batches_or_was_changed_is_made_again(
+    counting: Counting, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caption_tables, "_BATCH", 1)
+    expected = caption_table(counting.source, "train")[:]
+    (kept,) = cache.iterdir()
+    content = kept.read_bytes()
+    with pa.memory_map(str(kept)) as file:
+        ends = [file.tell() for _ in pa.ipc.open_stream(file)]
+    assert len(ends) == 3  # two images, and what seals the table
+    changed = content.replace(b"three", b"threw")
+    assert changed != content
+    for damaged in (*(content[:end] for end in ends[:2]), changed):
+        kept.unlink()
+        kept.write_bytes(damaged)
+        assert caption_table(counting.source, "train")[:] == expected
+    assert counting.readings == 4
+    kept.unlink()
+    kept.write_bytes(content[: ends[2]])  # only the mark of the end is gone: nothing is lost
+    assert caption_table(counting.source, "train")[:] == expected
+    assert counting.readings == 4
+
+
+def test_parts_that_a_killed_process_left_are_removed_after_a_day(counting: Counting, cache: Path) -> None:
+    caption_table(counting.source, "train")
+    (kept,) = cache.iterdir()
+    kept.unlink()
+    old, new, other = (cache / name for name in (f"{kept.stem}-a.part", f"{kept.stem}-b.part", "x-c.part"))
+    for part in (old, new, other):
+        part.touch()
+    for part in (old, other):
+        os.utime(part, (0, 0))
+    caption_table(counting.source, "train")
+    assert set(cache.iterdir()) == {kept, new, other}
+
+
+def test_a_table_is_kept_before_it_is_opened(counting: Counting, cache: Path) -> None:
+    keep_table(counting.source, "train")
+    assert len(list(cache.iterdir())) == 1
+    caption_table(counting.source, "train")
+    assert counting.readings == 1
+
+
 def test_a_folder_that_cannot_be_written_is_said_once_a_table(
     counting: Counting, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -158,6 +202,17 @@ def test_blank_captions_and_bare_images_are_left_out_and_counted(
     assert table["captions"][:] == [["one"], ["three "]]
     assert table["path"][:] == ["0.jpg", "2.jpg"]
     assert "BLIP json x.json train: left out 3 empty captions and 1 images without any" in caplog.text
+
+
+@pytest.mark.usefixtures("cache")
+def test_what_was_left_out_is_said_at_every_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = locate_blip_json(write(tmp_path / "x.json", ["one", " ", "", "\t", "three "]))
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            caption_table(source, "train")
+        assert "x.json train: left out 3 empty captions and 1 images without any" in caplog.text
+    assert "reading its annotations" not in caplog.text
 
 
 def test_batches_keep_the_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,6 +184,20 @@ def test_files_are_those_that_the_data_modules_read() -> None:
     )
 
 
+def test_parts_that_share_a_file() -> None:
+    entry = DATASETS["visual_genome"]
+    # without it nothing tells which photos are COCO's too
+    assert "image_data.json.zip" in {file.path for file in entry.files_of(["images", "blip"])}
+    paths = [file.path for file in entry.files]
+    assert len(paths) == len(set(paths))
+    assert entry.disk == 2 * (1_780_854 + 127_377_968 + 9_731_705_982 + 5_471_658_058)
+
+
+def test_notes_say_what_a_part_lacks() -> None:
+    assert any("coco.json was not published alone" in note for note in DATASETS["coco"].notes)
+    assert any("rests on the order" in note for note in DATASETS["mmvp_vlm"].notes)
+
+
 def test_the_table_is_readable_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     print_catalogue()
     out = capsys.readouterr().out

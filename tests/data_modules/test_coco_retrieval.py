@@ -155,6 +155,13 @@ def test_official_annotations_have_no_test_split(backbone: Path, world: Path) ->
         make(backbone, world, split="test").setup("test")
 
 
+def test_a_split_is_only_suggested_where_it_exists(backbone: Path, tmp_path: Path) -> None:
+    (tmp_path / "coco.json").write_text("[]")
+    message = r"COCO \(BLIP\) .* has no test split: put coco_karpathy_test.json or dataset_coco.json there$"
+    with pytest.raises(DatasetNotFoundError, match=message):
+        make(backbone, tmp_path, split="test").setup("test")
+
+
 def test_missing_annotations(backbone: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetNotFoundError, match=r"COCO not found: looked for .*dataset_coco\.json"):
         make(backbone, tmp_path).setup("test")

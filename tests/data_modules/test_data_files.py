@@ -1,5 +1,6 @@
 """Finding files, resolving annotated paths, and what is said when that fails."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,9 +46,18 @@ def test_missing_images_are_counted_and_the_first_named(
     )
 
 
-def test_missing_images_are_listed(tmp_path: Path, write_image: Callable[..., Path]) -> None:
-    write_image(tmp_path / "1.jpg")
-    assert ImageFinder("COCO", [tmp_path]).missing(["3.jpg", "x/1.jpg", "a/2.jpg"]) == ["3.jpg", "a/2.jpg"]
+@pytest.mark.parametrize("asked", ["scandir", "is_dir"])
+def test_a_folder_that_may_not_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    owner: object = os if asked == "scandir" else Path
+    monkeypatch.setattr(owner, asked, refuse)
+    with pytest.raises(DatasetError) as error:
+        ImageFinder("COCO", [tmp_path]).find("1.jpg")
+    assert str(error.value) == f"COCO: {tmp_path} cannot be listed (Permission denied); make it readable"
 
 
 def test_blanks_of_a_folder_may_be_underscores(tmp_path: Path, write_image: Callable[..., Path]) -> None:

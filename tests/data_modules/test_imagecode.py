@@ -15,7 +15,7 @@ from contextblip.types import RetrievalBatch
 from data_modules import ImageCoDeDataModule
 
 STATIC = "open-images-1_00"
-VIDEO = "MSR-VTT-videoTestVideo_video1-shot1_0"
+VIDEO = "MSR-VTT-videoTestVideo_video1-shot1"
 
 
 def make(backbone: Path, root: Path | str, **keys: Any) -> ImageCoDeDataModule:  # noqa: ANN401
@@ -134,14 +134,14 @@ def test_candidates_share_one_draw_unless_told_otherwise(backbone: Path, imageco
     off = make(backbone, imagecode_folder, augment=False)
     for module in (together, apart, off):
         module.setup("fit")
-    shared = [together.datasets["train"].load_set(epoch, 0) for epoch in range(8)]
+    shared = [together.datasets["train"][epoch, 0]["images"] for epoch in range(8)]
     assert all(torch.equal(images[0], images[number]) for images in shared for number in (1, 2))
     assert not all(torch.equal(images, shared[0]) for images in shared)
-    own = [apart.datasets["train"].load_set(epoch, 0) for epoch in range(8)]
+    own = [apart.datasets["train"][epoch, 0]["images"] for epoch in range(8)]
     assert not all(torch.equal(images[0], images[1]) for images in own)
-    plain = [off.datasets["train"].load_set(epoch, 0) for epoch in range(2)]
+    plain = [off.datasets["train"][epoch, 0]["images"] for epoch in range(2)]
     assert torch.equal(plain[0], plain[1])
-    assert torch.equal(plain[0], off.datasets["val"].load_set(0, 0))
+    assert torch.equal(plain[0], off.datasets["val"][0]["images"])
 
 
 @pytest.mark.parametrize("image_root", ["pictures", "pictures/image-sets"])
@@ -178,8 +178,9 @@ def test_all_real_sets_are_read(backbone: Path, real_data: Path, world: Path) ->
         )
         module.setup(stage)
         dataset = module.datasets[{"fit": "train", "validate": "val", "predict": "predict"}[stage]]
-        for row, candidates in enumerate(dataset.sets):
-            images += len(dataset.load_set(0, row))
+        rows = {item.set_row: row for row, item in enumerate(dataset.items)}
+        for set_row, candidates in enumerate(dataset.sets):
+            images += len(dataset[rows[set_row]]["images"])
             assert candidates.is_video == ("open-images" not in candidates.name), split
     assert images == 530
 

@@ -13,7 +13,7 @@ from contextblip.errors import ConfigurationError, DatasetError, DatasetNotFound
 from data_modules import ImageCoDeDataModule
 
 STATIC = "open-images-1_00"
-VIDEO = "MSR-VTT-videoTestVideo_video1-shot1_0"
+VIDEO = "MSR-VTT-videoTestVideo_video1-shot1"
 
 
 def make(backbone: Path, root: Path | str, **keys: Any) -> ImageCoDeDataModule:  # noqa: ANN401

@@ -20,7 +20,7 @@ from data_modules.imagecode_files import (
 from data_modules.imagecode_sets import list_sets, make_items
 
 STATIC = "open-images-1_00"
-VIDEO = "MSR-VTT-videoTestVideo_video1-shot1_0"
+VIDEO = "MSR-VTT-videoTestVideo_video1-shot1"
 
 
 @pytest.mark.parametrize(("split", "sets", "differing"), [("valid", 1039, 450), ("test", 1046, 427)])

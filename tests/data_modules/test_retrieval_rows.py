@@ -1,6 +1,7 @@
 """Batches of candidate sets: padding, sharing, the order of an epoch."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,25 @@ def test_training_stops_past_the_allowed_share(
     assert message.startswith("IMAGECODE: 2 of 24 training images are unreadable, more than")
     assert "--data.max_unreadable" in message
     assert str(tmp_path / "s2" / "img2.jpg") in message
+
+
+def test_training_replaces_the_items_of_a_set_with_a_fault(
+    make_dataset: Callable[..., RetrievalDataset], caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = make_dataset()
+    sets = [replace(whole.sets[0], names=(), fault="set s0 has 0 images"), *whole.sets[1:]]
+    rest = (whole.items, whole.transform, 0)
+    dataset = RetrievalDataset("IMAGECODE", sets, *rest, max_unreadable=0.05)
+    assert dataset.unreadable is not None
+    assert (dataset.unreadable.count, dataset.unreadable.total) == (1, 22)
+    assert caplog.messages == [
+        "IMAGECODE: set s0 has 0 images; another row replaces it (1 of 22 images so far)"
+    ]
+    assert {sample["set_row"] for sample in dataset.__getitems__(list(range(16)))} == set(range(1, 8))
+    with pytest.raises(DatasetError, match=r"^IMAGECODE: 1 of 22 training images is unreadable, more than"):
+        RetrievalDataset("IMAGECODE", sets, *rest, max_unreadable=0.04)
+    with pytest.raises(DatasetError, match="^IMAGECODE: set s0 has 0 images$"):
+        RetrievalDataset("IMAGECODE", sets, *rest)
 
 
 def test_no_readable_set_at_all(make_dataset: Callable[..., RetrievalDataset], tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def run(
     image_root: Path | None = None,
     with_images: bool = True,
     fresh: bool = False,
+    allow_part: bool = True,
 ) -> tuple[str, dict[str, Any]]:
     """Verify in this process; give what is printed and the report, also of a failure."""
     out = io.StringIO()
@@ -71,6 +72,7 @@ def run(
             report=report,
             with_images=with_images,
             fresh=fresh,
+            allow_part=allow_part,
             console=Console(file=out, width=100),
         )
     except DatasetError as error:
@@ -91,9 +93,14 @@ def one_image(name: str, root: Path) -> Path:
         ("imagecode", 150, "15 of 9,402 sets"),
     ],
 )
-def test_a_part_of_a_data_set_passes_and_is_called_a_part(
+def test_a_part_of_a_data_set_passes_where_that_is_meant_and_is_called_a_part(
     root: Path, decoded: list[str], name: str, images: int, part: str
 ) -> None:
+    refused, report = run(name, root, allow_part=False)
+    assert f": not the full data set: {part}; pass --allow_part if that is meant" in refused.splitlines()[-1]
+    assert report["status"] == "incomplete"
+    shutil.rmtree(root / verification.FOLDER)
+    decoded.clear()
     out, report = run(name, root)
     assert len(set(decoded)) == len(decoded) == images
     assert out.splitlines()[-1] == f"{name}: good as far as it goes, but not the full data set: {part}"

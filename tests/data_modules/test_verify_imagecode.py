@@ -41,14 +41,24 @@ def test_a_split_that_is_not_there_is_noted(root: Path) -> None:
     assert (found.found["train sets"], found.found["sets"]) == (0, 9)
 
 
-def test_a_set_with_fewer_images_than_its_targets_fails(root: Path, folder: Path) -> None:
+@pytest.mark.parametrize("number", [0, 9])
+def test_a_published_set_of_less_than_ten_images_fails(root: Path, folder: Path, number: int) -> None:
+    (folder / f"img{number}.jpg").unlink()
+    assert problems(root) == [
+        f"set {folder.name} has 9 images imgN.jpg in {folder}, not the published 10, so that its targets "
+        "mean other images; extract this set again"
+    ]
+
+
+def test_a_set_of_another_name_with_fewer_images_than_its_targets_fails(root: Path, folder: Path) -> None:
     path = root / "valid_data.json"
     content = json.loads(path.read_text())
-    content[folder.name] = {"9": next(iter(content[folder.name].values()))}
+    content["mine"] = {"9": next(iter(content.pop(folder.name).values()))}
     path.write_text(json.dumps(content))
+    folder = folder.rename(folder.with_name("mine"))
     (folder / "img3.jpg").unlink()
     assert (
-        f"set {folder.name} in {folder} has 9 images imgN.jpg, but a text asks for target 9; extract it again"
+        f"set mine in {folder} has 9 images imgN.jpg, but a text asks for target 9; extract it again"
         in problems(root)
     )
 
@@ -61,14 +71,17 @@ def test_the_official_list_finds_missing_and_foreign_images(root: Path, folder: 
     found = inspect("imagecode", root, None, True)
     assert found.missing == [f"{folder.name}/img9.jpg"]
     assert found.problems == [
-        f"set {folder.name} in {folder} has images that the official list lacks, which shift its targets: "
+        f"set {folder.name} in {folder} has images that the published list lacks, which shift its targets: "
         "img11.jpg; remove them"
     ]
 
 
 def test_two_images_of_one_number_fail(root: Path, folder: Path) -> None:
     shutil.copy(folder / "img3.jpg", folder / "img3.jpeg")
-    assert problems(root) == [f"set {folder.name} in {folder} has two images numbered 3; remove one of them"]
+    assert problems(root) == [
+        f"set {folder.name} has two images numbered 3 in {folder}, so that its targets are ambiguous; "
+        "remove one of them"
+    ]
 
 
 def test_a_set_in_two_splits_fails(root: Path) -> None:

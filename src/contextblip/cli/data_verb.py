@@ -104,6 +104,9 @@ def _add_verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fresh", action="store_true", help="decode also what an earlier run found to be good"
     )
+    parser.add_argument(
+        "--allow_part", action="store_true", help="accept a part of the data set that is good as it is"
+    )
 
 
 def _add_stats_arguments(parser: argparse.ArgumentParser) -> None:
@@ -154,6 +157,7 @@ def _verify(arguments: argparse.Namespace) -> None:
         report=arguments.report,
         with_images=not arguments.no_images,
         fresh=arguments.fresh,
+        allow_part=arguments.allow_part,
     )
 
 

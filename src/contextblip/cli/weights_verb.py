@@ -133,9 +133,11 @@ def download_weights(name: str, root: Path, *, mirror: str | None = None, dry_ru
         sys.stdout.write(f"{copy_list(missing, root, mirror)}\n{there}\n")
         return
     download_all(entry.files, root, mirror=mirror)
-    options = " ".join(f"{option} {root / value}" for option, value in entry.options)
+    backbone = root / entry.backbone
     sys.stdout.write(f"{entry.name}: {entry.what}; licence: {entry.licence}\n")
-    sys.stdout.write(f"check it: lightning weights verify {root / entry.backbone}\nuse it:   {options}\n")
+    sys.stdout.write(
+        f"check it: lightning weights verify {backbone}\nuse it:   --model.backbone {backbone}\n"
+    )
 
 
 def verify_weights(name: str, root: Path) -> None:
@@ -182,6 +184,8 @@ def _check_files(path: Path, entry: WeightsEntry | None) -> list[str]:
             first = file.path not in record.read()
             sha256 = record.check(file)
             against = "published" if file.sha256 else "recorded now" if first else "recorded when first seen"
+            if not file.sha256 and record.trusted(file.path) is None:
+                against = "nothing to compare with: it came without a length"
             lines.append(f"sha256 {sha256} {file.path} ({against})")
     return lines
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Any
 
+from contextblip.downloads.extracted_record import ExtractedRecord
 from contextblip.downloads.meters import Meter, check_space, progress
 from contextblip.errors import DatasetError
 
@@ -108,16 +109,16 @@ class _Tar(_Archive):
         return stream
 
 
-def extract(archive: Path, folder: Path, *, max_bytes: int | None = None) -> Path:
+def extract(archive: Path, folder: Path) -> Path:
     """Extract an archive into a folder, beside what lies there.
 
     Everything goes to a hidden folder first and is moved when complete; interrupted, the next call goes
-    on from there. Done once, it is not done again, even if the archive was deleted.
+    on from there. What lies in the folder with its name and size, from an earlier call or by hand, is not
+    written again; where all does, the archive may be gone.
 
     Args:
         archive: A zip, tar, or compressed tar.
         folder: Where its members go.
-        max_bytes: Most bytes to write; by default a hundred times the archive's size.
 
     Returns:
         The folder.
@@ -131,23 +132,22 @@ def extract(archive: Path, folder: Path, *, max_bytes: int | None = None) -> Pat
         return folder
     if not archive.is_file():
         raise DatasetError(f"{archive}: no such archive; download it again")
+    record, size = ExtractedRecord.read(archive, folder), archive.stat().st_size
+    # Another edition of the archive may hold other content of the same size
+    there = folder if record is None or record.archive_size == size else None
     draft = folder / f".extracting-{archive.name}"
     _begin(draft, archive)
-    limit = archive.stat().st_size * MAX_RATIO + _SLACK if max_bytes is None else max_bytes
     try:
         with _opened(archive) as opened, progress(f"extracting {archive.name}") as meter:
-            _extract_members(opened, draft, limit, meter)
+            sizes = _extract_members(opened, draft, there, size * MAX_RATIO + _SLACK, meter)
     except DatasetError:
         shutil.rmtree(draft)  # nothing of a refused archive stays
         raise
     except _DAMAGE as error:
         raise DatasetError(f"{archive}: damaged ({error}); delete it and download it again") from error
     (draft / _STATE).unlink()
-    state = {"size": archive.stat().st_size, "entries": sorted(entry.name for entry in draft.iterdir())}
     _merge(draft, folder)
-    marker = _marker(archive, folder)
-    marker.parent.mkdir(parents=True, exist_ok=True)
-    marker.write_text(json.dumps(state), encoding="utf-8")
+    ExtractedRecord.of(archive, sizes).write(archive, folder)
     return folder
 
 
@@ -159,19 +159,25 @@ def is_extracted(archive: Path, folder: Path) -> bool:
         folder: Where it was extracted to.
 
     Returns:
-        Whether it was, the archive is the same if it is there, and nothing of it was removed at the top.
+        Whether it was, the archive is the same if it is there, and all its files have their size.
     """
-    try:
-        state = json.loads(_marker(archive, folder).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    if not isinstance(state, dict) or (archive.is_file() and archive.stat().st_size != state.get("size")):
-        return False
-    return all((folder / name).exists() for name in state.get("entries", ()))
+    return lacking_files(archive, folder) == []
 
 
-def _marker(archive: Path, folder: Path) -> Path:
-    return folder / ".contextblip" / "extracted" / f"{archive.name}.json"
+def lacking_files(archive: Path, folder: Path) -> list[str] | None:
+    """List what was extracted before and is now missing or of another size.
+
+    Args:
+        archive: It may have been deleted since.
+        folder: Where it was extracted to.
+
+    Returns:
+        Paths inside the archive; ``None`` if it never was extracted, or is another one now.
+    """
+    record = ExtractedRecord.read(archive, folder)
+    if record is None or (archive.is_file() and archive.stat().st_size != record.archive_size):
+        return None
+    return record.lacking(folder)
 
 
 def _begin(draft: Path, archive: Path) -> None:
@@ -197,27 +203,38 @@ def _opened(path: Path) -> Iterator[_Archive]:
         raise DatasetError(f"{path}: no zip and no tar, or cut short; delete it and download it again")
 
 
-def _extract_members(archive: _Archive, draft: Path, limit: int, meter: Meter) -> None:
-    """Check all members, then write those that an earlier call has not written."""
-    members: Iterable[_Member] = archive.members()
+def _extract_members(
+    archive: _Archive, draft: Path, there: Path | None, limit: int, meter: Meter
+) -> dict[str, int]:
+    """Check all members, write those that lie neither in the draft nor there, and return all sizes."""
+    members: Iterable[_Member] = _checked(archive, archive.members(), limit)
+    folders = [draft] if there is None else [draft, there]
+    sizes: dict[str, int] = {}
     if isinstance(archive, _Zip):  # its directory tells all before the first byte is written
-        members = list(_checked(archive, members, limit))
-        check_space(draft, sum(member.size for member in members) - _written(draft), str(archive.path))
+        members = list(members)
+        needed = sum(member.size for member in members if not _lies_in(folders, member))
+        check_space(draft, needed, str(archive.path))
         meter.start(sum(member.size for member in members))
     else:
-        members = _checked(archive, members, limit)
         meter.start(None)
     for member in members:
         target = draft / member.name
         if member.is_folder:
             target.mkdir(parents=True, exist_ok=True)
             continue
-        if not (target.is_file() and target.stat().st_size == member.size):
+        sizes[member.name] = member.size
+        if not _lies_in(folders, member):
             if not isinstance(archive, _Zip):
                 check_space(draft, member.size, str(archive.path))
             target.parent.mkdir(parents=True, exist_ok=True)
             _write(archive, member, target)
         meter.advance(member.size)
+    return sizes
+
+
+def _lies_in(folders: Iterable[Path], member: _Member) -> bool:
+    paths = (folder / member.name for folder in folders)
+    return any(path.is_file() and path.stat().st_size == member.size for path in paths)
 
 
 def _checked(archive: _Archive, members: Iterable[_Member], limit: int) -> Iterator[_Member]:
@@ -256,10 +273,6 @@ def _write(archive: _Archive, member: _Member, target: Path) -> None:
         raise DatasetError(
             f"{archive.path}: {member.name} is cut short; delete the archive and download it again"
         )
-
-
-def _written(draft: Path) -> int:
-    return sum(path.stat().st_size for path in draft.rglob("*") if path.is_file())
 
 
 def _merge(draft: Path, folder: Path) -> None:

@@ -26,7 +26,8 @@ class RemoteFile:
         extract_to: Folder relative to the root, for archives that are read extracted.
         note: What a user should know about it.
         md5: Where that alone was published.
-        about: Bytes as far as known, for the room on the disk and for tables; never checked.
+        about: Bytes as far as known, for the room on the disk and for tables; checked, where there is no
+            hash, to a factor of two.
     """
 
     path: str
@@ -42,6 +43,11 @@ class RemoteFile:
     def likely_size(self) -> int | None:
         """Bytes, exact or about."""
         return self.about if self.size is None else self.size
+
+    @property
+    def is_hashed(self) -> bool:
+        """Whether a hash was published."""
+        return self.sha256 is not None or self.md5 is not None
 
 
 def is_offline() -> bool:

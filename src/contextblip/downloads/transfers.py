@@ -73,7 +73,7 @@ class _SameSchemeRedirects(HTTPRedirectHandler):
 _opener = build_opener(_SameSchemeRedirects)
 
 
-def fetch(url: str, part: Path, meter: Meter, *, size: int | None, hashed: bool) -> None:
+def fetch(url: str, part: Path, meter: Meter, *, size: int | None, hashed: bool) -> bool:
     """Bring a file of ``https``, ``http`` or ``file`` here, going on with what an earlier call left.
 
     Beside the partial file lies a note of what it is part of; where the remote has changed since, or
@@ -86,14 +86,16 @@ def fetch(url: str, part: Path, meter: Meter, *, size: int | None, hashed: bool)
         size: The published size, if known.
         hashed: Whether the caller will check a hash, so that an unchanged size suffices to go on.
 
+    Returns:
+        Whether the source told how long the file is, so that all of it came.
+
     Raises:
         DownloadError: It cannot be had; the message is the reason alone.
     """
     failures, most = 0, 0
     while True:
         try:
-            _fetch_once(url, part, meter, size, hashed)
-            return
+            return _fetch_once(url, part, meter, size, hashed)
         except HTTPError as error:
             error.close()
             raise DownloadError(f"HTTP {error.code} {error.reason}") from error
@@ -110,14 +112,14 @@ def fetch(url: str, part: Path, meter: Meter, *, size: int | None, hashed: bool)
             raise DownloadError(f"{error.strerror or error}: {error.filename or url}") from error
 
 
-def _fetch_once(url: str, part: Path, meter: Meter, size: int | None, hashed: bool) -> None:
-    """Open the remote, go on or begin, and copy to its end."""
+def _fetch_once(url: str, part: Path, meter: Meter, size: int | None, hashed: bool) -> bool:
+    """Open the remote, go on or begin, and copy to its end; tell whether that was known beforehand."""
     note = _read_note(part)
     offset = part.stat().st_size if part.exists() and note.get("url") == url else 0
     if not (hashed or note.get("tag")) or offset > (note.get("size") or offset):
         offset = 0
     if offset and offset == note.get("size"):
-        return
+        return True
     remote = _open(url, offset)
     if remote.offset and (remote.tag, remote.size) != (note.get("tag"), note.get("size")):
         remote.stream.close()
@@ -135,6 +137,7 @@ def _fetch_once(url: str, part: Path, meter: Meter, size: int | None, hashed: bo
     got = part.stat().st_size
     if remote.size is not None and got != remote.size:
         raise _CutShortError(f"{got:,} of {remote.size:,} bytes came")
+    return remote.size is not None
 
 
 def _open(url: str, offset: int) -> _Remote:
