@@ -2,6 +2,7 @@
 
 from callbacks.metrics_writer import MetricsWriter
 from callbacks.prediction_writer import PredictionWriter
+from callbacks.submission_writer import SubmissionWriter
 from callbacks.throughput_progress_bar import ThroughputProgressBar
 
-__all__ = ["MetricsWriter", "PredictionWriter", "ThroughputProgressBar"]
+__all__ = ["MetricsWriter", "PredictionWriter", "SubmissionWriter", "ThroughputProgressBar"]

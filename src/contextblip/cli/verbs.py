@@ -10,8 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from contextblip.cli.compare_verb import add_compare_arguments, run_compare
 from contextblip.cli.data_verb import add_data_arguments, run_data
 from contextblip.cli.errors import nearest
+from contextblip.cli.report_verb import REPORT_EXAMPLE, add_report_arguments, run_report
+from contextblip.cli.submit_check_verb import (
+    SUBMIT_CHECK_EXAMPLE,
+    add_submit_check_arguments,
+    run_submit_check,
+)
 from contextblip.cli.weights_verb import add_weights_arguments, run_weights
 from contextblip.errors import ConfigurationError
 
@@ -120,6 +127,23 @@ def _gallery(arguments: argparse.Namespace) -> None:
 
 
 VERBS = {
+    "report": Verb(
+        "print the paper's tables with the numbers of runs beside them",
+        add_report_arguments,
+        run_report,
+        REPORT_EXAMPLE,
+    ),
+    "compare": Verb(
+        "say whether two runs, or two groups of runs over seeds, can be told apart",
+        add_compare_arguments,
+        run_compare,
+    ),
+    "submit-check": Verb(
+        "say whether the leaderboard would take a file of predictions",
+        add_submit_check_arguments,
+        run_submit_check,
+        SUBMIT_CHECK_EXAMPLE,
+    ),
     "data": Verb(
         "list, download, verify and describe the data sets",
         add_data_arguments,

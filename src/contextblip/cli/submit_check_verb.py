@@ -1,0 +1,43 @@
+"""`lightning submit-check`: whether the leaderboard would take a file of predictions."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+from pathlib import Path
+
+SUBMIT_CHECK_EXAMPLE = "lightning submit-check runs/inter_context/version_1/submission.json --root data"
+_SHOWN = 3
+
+
+def add_submit_check_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `submit-check` takes."""
+    parser.add_argument("file", metavar="FILE", help="submission.json of `lightning predict`")
+    parser.add_argument("--root", required=True, metavar="DIR", help="folder of IMAGECODE or a parent of it")
+
+
+def run_submit_check(arguments: argparse.Namespace) -> None:
+    """Compare sets, lengths and ranges with the unlabelled test split.
+
+    Args:
+        arguments: From the command line.
+
+    Raises:
+        ConfigurationError: The leaderboard would refuse the file.
+        DatasetNotFoundError: The test split is not there.
+    """
+    from contextblip.errors import ConfigurationError
+    from contextblip.submission import read_submission, submission_faults
+
+    submission = read_submission(Path(arguments.file))
+    reader = import_module("data_modules.imagecode_files")  # by name: this package does not know data sets
+    split = reader.read_descriptions(reader.find_split_file(Path(arguments.root), "test"))
+    descriptions = {name: len(texts) for name, texts in split.items()}
+    if faults := submission_faults(submission, descriptions):
+        more = f" and {len(faults) - _SHOWN:,} more" if len(faults) > _SHOWN else ""
+        raise ConfigurationError(
+            f"{arguments.file} would be refused: {'; '.join(faults[:_SHOWN])}{more}; predict the whole split"
+        )
+    total = sum(descriptions.values())
+    sys.stdout.write(f"{arguments.file}: {len(submission):,} sets, {total:,} predictions, all in place\n")

@@ -1,0 +1,292 @@
+"""Reads what a run left in its folder: resolved configuration, numbers, answers."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import yaml
+
+from contextblip.errors import ConfigurationError
+
+CONFIG, METRICS, PREDICTIONS = "config.yaml", "metrics.json", "predictions.jsonl"
+DATASETS = {
+    "ImageCoDeDataModule": "IMAGECODE",
+    "MMVPVLMDataModule": "MMVP-VLM",
+    "CocoRetrievalDataModule": "COCO",
+    "CaptionDataModule": "captions",
+}
+# what the drawing of a miniature world leaves in its folder, and how a root asks for one
+_MINIATURE_RECORD, _MINIATURE_ROOT = "miniature.json", "miniature"
+# ten times as fast where PyYAML was built with libyaml
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Share(NamedTuple):
+    """An accuracy and what it rests on, as `contextblip.metrics.Share`, without the import of torch.
+
+    Attributes:
+        value: Share of right answers, 0 to 1.
+        n: Number of answers.
+    """
+
+    value: float
+    n: int
+
+    @property
+    def correct(self) -> int:
+        """Number of right answers."""
+        return round(self.value * self.n)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    Attributes:
+        folder: Where it lies.
+        config: Resolved configuration of the command that evaluated, else of the first command.
+        metrics: What was measured, by name; ``None`` for what was not finite.
+        first_config: Resolved configuration of the folder's first command, which trained if any did.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    metrics: Mapping[str, float | None]
+    first_config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def experiment(self) -> str:
+        """The experiment's name."""
+        return str(self.config.get("experiment") or "")
+
+    @property
+    def task(self) -> str:
+        """Class name of the task, such as ``ZeroShot``."""
+        return _class_name(self.config, "model")
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of the run, ``None`` where it had none of its own."""
+        seed = self.config.get("seed_everything")
+        return seed if isinstance(seed, int) and not isinstance(seed, bool) else None
+
+    @property
+    def dataset(self) -> str:
+        """``IMAGECODE``, ``MMVP-VLM``, ``COCO``, ``captions``, or the class name of another data module."""
+        name = _class_name(self.config, "data")
+        return DATASETS.get(name, name)
+
+    @property
+    def model(self) -> Mapping[str, Any]:
+        """Keys of the task."""
+        return _init_args(self.config, "model")
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """Keys of the data module."""
+        return _init_args(self.config, "data")
+
+    @property
+    def world(self) -> Literal["real", "miniature"]:
+        """Whether its images were drawn: by the root's prefix, or by what the drawing left there."""
+        root = str(self.data.get("root") or "")
+        if root.partition(":")[0].startswith(_MINIATURE_ROOT) and ":" in root:
+            return "miniature"
+        found = self.locate(root) if root else None
+        drawn = found and any((place / _MINIATURE_RECORD).is_file() for place in (found, found.parent))
+        return "miniature" if drawn else "real"
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether its numbers are those of ``test``; else they are those of validation."""
+        return any(name.startswith("test/") for name in self.metrics)
+
+    @property
+    def split(self) -> str:
+        """Split its numbers belong to: ``valid``, ``test`` or ``mmvp_vlm``."""
+        if self.dataset == "MMVP-VLM":
+            return "mmvp_vlm"
+        if not self.is_tested:
+            return "valid"
+        return str(self.data.get("test_split") or self.data.get("split") or "valid")
+
+    @property
+    def missing_files(self) -> list[str]:
+        """What a finished evaluation would have left and this folder lacks."""
+        lacking = [] if self.metrics else [METRICS]
+        expected = self.is_tested or not self.metrics
+        return lacking + ([PREDICTIONS] if expected and not (self.folder / PREDICTIONS).is_file() else [])
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is missing: numbers, and answers where it was tested."""
+        return not self.missing_files
+
+    def share(self, name: str) -> Share | None:
+        """Look an accuracy up: that of the test, or of validation where nothing was tested.
+
+        Args:
+            name: Such as ``accuracy_video`` or ``pair_accuracy/Color``.
+
+        Returns:
+            Value and number of answers, or ``None`` where it was not measured.
+        """
+        # never validation beside test within one run: they may be different splits
+        stage = "test" if self.is_tested else "val"
+        value, n = self.metrics.get(f"{stage}/{name}"), self.metrics.get(f"n/{stage}/{name}")
+        return None if value is None or not n else Share(float(value), round(n))
+
+    def predictions(self) -> list[dict[str, Any]]:
+        """Read the answers.
+
+        Returns:
+            The rows of ``predictions.jsonl``, in order.
+
+        Raises:
+            ConfigurationError: There are none, or a line cannot be read.
+        """
+        path = self.folder / PREDICTIONS
+        if not path.is_file():
+            raise ConfigurationError(f"{path} not found: `lightning test` or `lightning predict` writes it")
+        return list(_json_lines(path))
+
+    def locate(self, name: str) -> Path | None:
+        """Find a path that the configuration names, relative to a parent of the run folder or to here.
+
+        Args:
+            name: As written.
+
+        Returns:
+            Where it lies, or ``None``.
+        """
+        path = Path(name).expanduser()
+        # the root of the file system would turn "data" into /data
+        places = [*(parent / path for parent in list(self.folder.absolute().parents)[:-1]), path]
+        return next((place for place in places if place.exists()), None)
+
+    def upstream(self) -> "Run | None":
+        """Read the run whose checkpoint this one started from.
+
+        Returns:
+            That run, or ``None`` where it started from a backbone alone or the folder is gone.
+        """
+        return self._upstream
+
+    @cached_property
+    def _upstream(self) -> "Run | None":
+        for source in self.sources():
+            # the checkpoint itself may have been cleared away
+            checkpoint = Path(source)
+            folder = self.locate(str(checkpoint.parent.parent if checkpoint.suffix else checkpoint))
+            if folder and folder.resolve() != self.folder.resolve() and (folder / CONFIG).is_file():
+                return read_run(folder)
+        return None
+
+    def sources(self) -> list[str]:
+        """List the checkpoints it says it started from, those of its own folder among them."""
+        named = (self.config.get("ckpt_path"), self.model.get("init_from"))
+        first = _init_args(self.first_config, "model").get("init_from")
+        return list(dict.fromkeys(str(source) for source in (*named, first) if source))
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder.
+
+    Args:
+        folder: As ``--run_dir`` named it, or ``runs/<experiment>/<version>``.
+
+    Returns:
+        The run; its metrics are empty where nothing was measured yet.
+
+    Raises:
+        ConfigurationError: It is no run folder, or a file in it cannot be read.
+    """
+    if not folder.is_dir():
+        raise ConfigurationError(f"{folder} is no folder: give the folder of a run, one with a {CONFIG}")
+    if not (folder / CONFIG).is_file():
+        raise ConfigurationError(f"{folder} is no run folder, it has no {CONFIG}{_inner_runs(folder)}")
+    metrics = _read_metrics(folder / METRICS)
+    first = _read_config(folder / CONFIG)
+    evaluating = _evaluating_config(folder, metrics)
+    config = first if evaluating.name == CONFIG else _read_config(evaluating)
+    return Run(folder, config, metrics, first)
+
+
+def _evaluating_config(folder: Path, metrics: Mapping[str, float | None]) -> Path:
+    """Choose the configuration of the last command that made the numbers."""
+    commands = ["test"] if any(name.startswith("test/") for name in metrics) else ["test", "validate"]
+    if metrics and commands == ["test", "validate"]:
+        commands = ["validate"]
+    for command in commands:
+        if found := sorted(folder.glob(f"config_{command}*.yaml"), key=_number):
+            return found[-1]
+    return folder / CONFIG
+
+
+def _number(path: Path) -> int:
+    """Read the number of a repeated command's configuration."""
+    found = re.search(r"_(\d+)$", path.stem)
+    return int(found[1]) if found else 0
+
+
+def _inner_runs(folder: Path) -> str:
+    inner = sorted(path.parent for path in folder.glob(f"*/{CONFIG}"))
+    if not inner:
+        return ""
+    more = f" and {len(inner) - 4} more" if len(inner) > 4 else ""
+    return f"; it holds runs: {', '.join(map(str, inner[:4]))}{more}"
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506  # both are safe
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigurationError(f"{path} cannot be read as YAML ({reason}); repeat the run") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path} holds no keys; repeat the run")
+    for part in ("model", "data"):
+        if not isinstance(content.get(part), dict) or "class_path" not in content[part]:
+            raise ConfigurationError(f"{path} has no {part}.class_path: no resolved configuration of a run")
+    return content
+
+
+def _read_metrics(path: Path) -> dict[str, float | None]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigurationError(f"{path} is no JSON ({error}); repeat the run") from error
+    if not isinstance(content, dict) or not all(
+        value is None or isinstance(value, int | float) for value in content.values()
+    ):
+        raise ConfigurationError(f"{path} is not one object of names and numbers; repeat the run")
+    return content
+
+
+def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise ConfigurationError(
+                    f"{path}, line {number} is no JSON ({error}); repeat the run"
+                ) from error
+            if not isinstance(row, dict):
+                raise ConfigurationError(f"{path}, line {number} is no object; repeat the run")
+            yield row
+
+
+def _class_name(config: Mapping[str, Any], part: str) -> str:
+    return str(config.get(part, {}).get("class_path", "")).rpartition(".")[2]
+
+
+def _init_args(config: Mapping[str, Any], part: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = config.get(part, {}).get("init_args") or {}
+    return found

@@ -1,0 +1,88 @@
+"""The leaderboard's file: order, completeness, and a check that names each fault."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contextblip.cli import main
+from contextblip.errors import ConfigurationError
+from contextblip.submission import make_submission, submission_faults
+
+
+def row(name: str, query_index: int, prediction: int) -> dict[str, Any]:
+    return {"set": name, "query_index": query_index, "prediction": prediction, "target": None}
+
+
+def test_predictions_stand_in_the_order_of_the_descriptions() -> None:
+    rows = [row("b", 1, 4), row("a", 0, 9), row("b", 0, 2)]
+    assert make_submission(rows) == {"b": [2, 4], "a": [9]}
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([row("a", 0, 1), row("a", 0, 2)], "set a: description 0 was predicted twice"),
+        ([row("a", 1, 1)], "set a: predictions for descriptions [1], expected all from 0"),
+    ],
+)
+def test_a_part_of_a_set_is_no_submission(rows: list[dict[str, Any]], said: str) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        make_submission(rows)
+    assert said in str(error.value)
+
+
+def test_every_fault_is_named() -> None:
+    submission: dict[str, list[object]] = {"a": [0, 9], "b": [10, -1], "c": [True, 1.0], "x": [1]}
+    faults = submission_faults(submission, {"a": 3, "b": 2, "c": 2, "d": 1})
+    assert faults == [
+        "set d is missing",
+        "set x is not in the split",
+        "set a has 2 predictions for 3 descriptions",
+        "set b, description 0: 10 is no index 0 to 9",
+        "set b, description 1: -1 is no index 0 to 9",
+        "set c, description 0: True is no index 0 to 9",
+        "set c, description 1: 1.0 is no index 0 to 9",
+    ]
+    assert submission_faults({"a": [0, 9]}, {"a": 2}) == []
+
+
+def test_predict_writes_what_the_check_takes(
+    world: Path, backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(__file__).parents[1]
+    arguments = ["--model.backbone", str(backbone), "--data.root", str(world), "--data.num_workers", "0"]
+    config = ["--config", str(root / "experiments" / "zero_shot.yaml"), "--trainer.accelerator", "cpu"]
+    run = tmp_path / "run"
+    main(["predict", *config, *arguments, "--run_dir", str(run)])
+    file = run / "submission.json"
+    descriptions = json.loads((world / "imagecode" / "test_data_unlabeled.json").read_text())
+    assert {name: len(answers) for name, answers in json.loads(file.read_text()).items()} == {
+        name: len(texts) for name, texts in descriptions.items()
+    }
+    main(["submit-check", str(file), "--root", str(world)])
+    assert "all in place" in capsys.readouterr().out
+    file.write_text(json.dumps(dict(list(json.loads(file.read_text()).items())[1:])))
+    with pytest.raises(SystemExit) as stop:
+        main(["submit-check", str(file), "--root", str(world)])
+    assert stop.value.code == 2
+    assert "would be refused: set " in capsys.readouterr().err
+
+
+def test_labelled_predictions_are_no_submission(world: Path, backbone: Path, tmp_path: Path) -> None:
+    root = Path(__file__).parents[1]
+    arguments = ["--model.backbone", str(backbone), "--data.root", str(world), "--data.num_workers", "0"]
+    config = ["--config", str(root / "experiments" / "zero_shot.yaml"), "--trainer.accelerator", "cpu"]
+    main(
+        ["predict", *config, *arguments, "--data.predict_split", "valid", "--run_dir", str(tmp_path / "run")]
+    )
+    assert (tmp_path / "run" / "predictions.jsonl").is_file()
+    assert not (tmp_path / "run" / "submission.json").exists()
+
+
+def test_a_file_that_is_none_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["submit-check", str(tmp_path / "no.json"), "--root", str(tmp_path)])
+    assert stop.value.code == 2
+    assert "no.json cannot be read (No such file or directory)" in capsys.readouterr().err
