@@ -6,7 +6,7 @@ LIGHTNING := $(BIN)/lightning
 CHECKED := src data_modules callbacks tests benchmarks
 .DEFAULT_GOAL := help
 
-.PHONY: help install demo real-sample test lint typecheck unit test-all bench format backbone picture wheel clean
+.PHONY: help install demo real-sample test lint typecheck unit test-all bench tables format backbone picture wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ test-all: install ## all tests, the slow ones too
 
 bench: install ## images/s against the plain pipeline; start-up and memory with 1.3M captions (benchmarks/data.json)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.data
+
+tables: install ## Tables 4 to 7 on the miniature world, 2 seeds, into runs/tables/ (more than half an hour; goes on where it stopped)
+	$(LIGHTNING) sweep experiments/sweeps/tables.yaml --overlay experiments/miniature --out runs/tables --workers 2
 
 format: install ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .

@@ -1,28 +1,80 @@
-"""Every experiment runs, alone and under its miniature overlay; one pass of the whole chain."""
+"""Every experiment runs, alone and with its overlays; every command of its table parses; the whole chain."""
 
-import json
+import argparse
+import re
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from contextblip.cli import main
-from contextblip.summary import summarize
+from contextblip.cli.arguments import COMMANDS
+from contextblip.cli.verbs import VERBS
 
 ROOT = Path(__file__).parents[1]
-EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.yaml"))
-BASES = {path.name for path in EXPERIMENTS if path.parent.name == "experiments"}
+EXPERIMENTS = ROOT / "experiments"
 TRAINED = ("Pretraining", "FineTuning", "InterContext", "BackbonePretraining")
+# A folder below experiments has to be named here, with what it holds, or the scan fails.
+OVERLAYS = ("miniature", "real_sample", "published_code")  # each file has the name of its base
+ABLATIONS = "ablations"  # each header names the bases
+ON_MINIATURE = ("miniature/ablations", "miniature/published_code")  # comes after the file of the same name
+SWEEPS = "sweeps"  # for `lightning sweep`, whose own tests read them
 
 
-def subcommand(config: dict[str, object]) -> str:
+def folder_of(path: Path) -> str:
+    return path.parent.relative_to(EXPERIMENTS).as_posix()
+
+
+def header(path: Path) -> str:
+    """Return the comment at the top, one line for each of its lines, continued ones joined."""
+    lines = path.read_text(encoding="utf-8").split("\n")
+    top = lines[: next(number for number, line in enumerate(lines) if not line.startswith("#"))]
+    return re.sub(r"\\\n#\s*", "", "\n".join(top))
+
+
+def bases(ablation: Path) -> list[str]:
+    """Return the experiments that an ablation's header names."""
+    (line,) = re.findall(r"^# Base: (.*)$", header(ablation), flags=re.MULTILINE)
+    return re.findall(r"\w+\.yaml", line)
+
+
+def chains(path: Path) -> Iterator[list[Path]]:
+    """Yield the lists of files that a file is the last of."""
+    folder = folder_of(path)
+    if folder == ".":
+        yield [path]
+    elif folder in OVERLAYS:
+        yield [EXPERIMENTS / path.name, path]
+    elif folder == ABLATIONS:
+        yield from ([EXPERIMENTS / base, path] for base in bases(path))
+    else:
+        miniature, _, inner = folder.partition("/")
+        for chain in chains(EXPERIMENTS / inner / path.name):
+            yield [chain[0], EXPERIMENTS / miniature / chain[0].name, *chain[1:], path]
+
+
+FILES = sorted(EXPERIMENTS.rglob("*.yaml"))
+CONFIGS = [path for path in FILES if folder_of(path) != SWEEPS]
+CHAINS = [chain for path in CONFIGS for chain in chains(path)]
+STUDIES = [path for path in CONFIGS if folder_of(path) in (ABLATIONS, "published_code")]
+
+
+def name_of(chain: list[Path]) -> str:
+    return "+".join(path.relative_to(EXPERIMENTS).with_suffix("").as_posix() for path in chain)
+
+
+def as_words(chain: list[Path]) -> list[str]:
+    return [word for config in chain for word in ("--config", str(config))]
+
+
+def subcommand(base: Path) -> str:
     """Return fit for what has a training budget, else test."""
-    model = config["model"]
-    assert isinstance(model, dict)
-    name = model["class_path"].rpartition(".")[2]
-    data = config["data"]
-    assert isinstance(data, dict)
-    return "fit" if name in TRAINED and "MMVP" not in data["class_path"] else "test"
+    config = read(base)
+    name = config["model"]["class_path"].rpartition(".")[2]
+    return "fit" if name in TRAINED and "MMVP" not in config["data"]["class_path"] else "test"
 
 
 def tiny(world: Path, backbone: Path, folder: Path, *, trains: bool = True) -> list[str]:
@@ -34,169 +86,139 @@ def tiny(world: Path, backbone: Path, folder: Path, *, trains: bool = True) -> l
     ]
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_experiment_runs(path: Path, world: Path, backbone: Path, tmp_path: Path) -> None:
-    base = ROOT / "experiments" / path.name
-    configs = [base] if path == base else [base, path]
-    command = subcommand(yaml.safe_load(base.read_text()))
-    arguments = [word for config in configs for word in ("--config", str(config))]
-    gallery = path.name == "coco_retrieval.yaml"
+def test_every_folder_of_experiments_is_known() -> None:
+    found = {path.parent.relative_to(EXPERIMENTS).as_posix() for path in EXPERIMENTS.rglob("*.y*ml")}
+    assert found - {SWEEPS} == {".", *OVERLAYS, ABLATIONS, *ON_MINIATURE}
+    assert not list(EXPERIMENTS.rglob("*.yml"))
+    for path in CONFIGS:
+        assert all(config.is_file() for chain in chains(path) for config in chain), path
+
+
+@pytest.mark.parametrize("chain", CHAINS, ids=name_of)
+def test_experiment_runs(
+    chain: list[Path], world: Path, backbone: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    base = chain[0]
+    gallery = base.stem == "coco_retrieval"
     extra = ["--data.split", "val"] if gallery else []
-    if not gallery and "mmvp" not in path.name:
+    if not gallery and "mmvp" not in base.stem:
         extra += ["--data.global_batch_size", "4"]
-    if path.name == "pretrain.yaml":
-        extra += ["--model.decoder_heads", "4"]
+    if chain[-1].stem == "no_truncation":
+        extra += ["--data.max_tokens", "64"]  # all that the tiny backbone has
     shared = tiny(world, backbone, tmp_path, trains=not gallery)
-    main([command, *arguments, *shared, *extra, "--trainer.fast_dev_run", "2"])
+    main([subcommand(base), *as_words(chain), *shared, *extra, "--trainer.fast_dev_run", "2"])
+    warned = "say left or right" in caplog.text
+    assert warned == ("flips" in name_of(chain) or "published_code/pretrain" in name_of(chain))
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_experiment_says_what_it_is(path: Path) -> None:
-    first = path.read_text().splitlines()[0]
-    assert first.startswith("# ")
-    assert path.name in BASES, "an overlay has the name of the experiment it belongs to"
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.relative_to(EXPERIMENTS).as_posix())
+def test_a_study_holds_after_the_miniatures_budget(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Base, the miniature's overlay, the study, the miniature's word on it: the study's values survive."""
+    base = next(chains(path))[0]
+    last = EXPERIMENTS / "miniature" / path.relative_to(EXPERIMENTS)
+    adapted = [last] if last.is_file() else []
+    chain = [base, EXPERIMENTS / "miniature" / base.name, path, *adapted]
+    resolved = resolve([subcommand(base), *as_words(chain)], capsys)
+    for section in ("model", "data"):
+        wanted: dict[str, object] = {}
+        for file in (path, *adapted):
+            wanted |= init_args(file, section)
+        assert resolved[section]["init_args"].items() >= wanted.items()
+    assert resolved["experiment"] == read(path)["experiment"]
 
 
-def run(command: str, name: str, world: Path, backbone: Path, folder: Path, *extra: str) -> None:
-    config = ["--config", str(ROOT / "experiments" / f"{name}.yaml")]
-    common = [
-        word for word in tiny(world, backbone, folder) if word not in ("--run_dir", str(folder / "run"))
-    ]
-    limit = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2"] if command == "fit" else []
-    limit += [] if name == "mmvp_vlm" else ["--data.global_batch_size", "8"]
-    main([command, *config, *common, *limit, *extra])
+def read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return content
 
 
-def test_the_chain_from_captions_to_accuracies(world: Path, backbone: Path, tmp_path: Path) -> None:
-    """Pre-train, zero-shot, stage one, stage two, MMVP-VLM and predict hand their weights on."""
-
-    def stage(command: str, name: str, run_dir: str, *extra: str) -> Path:
-        run(command, name, world, backbone, tmp_path, "--run_dir", str(tmp_path / run_dir), *extra)
-        return tmp_path / run_dir
-
-    pretrain = stage("fit", "pretrain", "pretrain", "--model.decoder_heads", "4")
-    adapted = ["--model.init_from", str(pretrain / "checkpoints" / "last.ckpt")]
-    zero_shot = stage("test", "zero_shot", "zero_shot", *adapted)
-    one = stage("fit", "finetune", "stage_one", *adapted)
-    stage("test", "finetune", "stage_one", "--ckpt_path", str(one / "checkpoints" / "last.ckpt"))
-    fine_tuned = ["--model.init_from", str(one / "checkpoints" / "last.ckpt")]
-    two = stage("fit", "inter_context", "stage_two", *fine_tuned)
-    last = two / "checkpoints" / "last.ckpt"
-    stage("test", "inter_context", "stage_two", *fine_tuned, "--ckpt_path", str(last))
-    stage("test", "mmvp_vlm", "mmvp", "--model.init_from", str(last))
-    predicted = stage("predict", "inter_context", "predict", "--model.init_from", str(last))
-
-    queries = sum(
-        len(texts) for texts in json.loads((world / "imagecode/valid_data.json").read_text()).values()
-    )
-    summary = summarize(tmp_path)
-    for name in ("zero_shot", "stage_one", "stage_two"):
-        row = summary[name]
-        assert row["n"] == queries == row["n_video"] + row["n_static"]
-        whole = row["video"] * row["n_video"] + row["static"] * row["n_static"]
-        assert row["all"] == pytest.approx(whole / queries, abs=1e-6)
-    assert summary["mmvp"]["n_pairs"] == 135
-
-    rows = [json.loads(line) for line in (zero_shot / "predictions.jsonl").read_text().splitlines()]
-    assert len(rows) == queries
-    right = [row["prediction"] == row["target"] for row in rows]
-    assert summary["zero_shot"]["all"] == pytest.approx(sum(right) / queries, abs=1e-6)
-    unlabelled = json.loads((world / "imagecode/test_data_unlabeled.json").read_text())
-    rows = [json.loads(line) for line in (predicted / "predictions.jsonl").read_text().splitlines()]
-    assert [(row["set"], row["text"]) for row in rows] == [
-        (s, t) for s, texts in unlabelled.items() for t in texts
-    ]
-    assert {row["target"] for row in rows} == {None}
+def init_args(path: Path, section: str) -> dict[str, object]:
+    values: dict[str, object] = read(path).get(section, {}).get("init_args", {})
+    return values
 
 
-def test_a_test_run_twice_gives_identical_predictions(world: Path, backbone: Path, tmp_path: Path) -> None:
-    for name in ("first", "second"):
-        run("test", "zero_shot", world, backbone, tmp_path, "--run_dir", str(tmp_path / name))
-    first, second = ((tmp_path / name / "predictions.jsonl").read_bytes() for name in ("first", "second"))
-    assert first
-    assert first == second
-
-
-def test_the_resolved_config_holds_what_was_asked_for(world: Path, backbone: Path, tmp_path: Path) -> None:
-    """Overrides of mask ratio, downsampling rate and layers reach the model and config.yaml."""
-    overrides = {"mask_ratio": 0.5, "downsampling_rate": 4, "adapter_layers": [12]}
-    words = [word for key, value in overrides.items() for word in (f"--model.{key}", str(value))]
-    configs = [ROOT / "experiments" / "pretrain.yaml", ROOT / "experiments" / "miniature" / "pretrain.yaml"]
-    arguments = [word for config in configs for word in ("--config", str(config))]
-    budget = [
-        "--trainer.max_steps",
-        "1",
-        "--trainer.val_check_interval",
-        "1",
-        "--data.global_batch_size",
-        "4",
-    ]
-    main(["fit", *arguments, *tiny(world, backbone, tmp_path), *budget, *words])
-    resolved = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
-    assert resolved["model"]["init_args"].items() >= overrides.items()
-    import torch
-
-    checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
-    shapes = {name: tuple(t.shape) for name, t in checkpoint["state_dict"].items() if ".adapter." in name}
-    assert shapes == {"model.adapter.down.0.weight": (6, 24), "model.adapter.up.weight": (24, 6)}
-
-
-@pytest.mark.parametrize("name", ["pretrain", "backbone"])
-def test_caption_tasks_can_be_tested(name: str, world: Path, backbone: Path, tmp_path: Path) -> None:
-    heads = ["--model.decoder_heads", "4"] if name == "pretrain" else []
-    run("test", name, world, backbone, tmp_path, "--run_dir", str(tmp_path / "run"), *heads)
-    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert {"test/loss", "test/loss_itm", "test/accuracy_itm"} <= metrics.keys()
-
-
-def test_init_from_refuses_other_layers_of_the_same_shape_and_the_mended_command_runs(
-    world: Path, backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pretrain = tmp_path / "pretrain"
-    budget = ["--model.decoder_heads", "4", "--trainer.limit_val_batches", "1"]
-    run("fit", "pretrain", world, backbone, tmp_path, "--run_dir", str(pretrain), *budget)
-    adapted = ["--model.init_from", str(pretrain / "checkpoints" / "last.ckpt")]
-    place = ["--run_dir", str(tmp_path / "zero_shot")]
+def resolve(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """Return the values of a command, which is parsed but not run."""
     with pytest.raises(SystemExit) as stop:
-        run(
-            "test",
-            "zero_shot",
-            world,
-            backbone,
-            tmp_path,
-            *adapted,
-            *place,
-            "--model.adapter_layers",
-            "[1,2,3,4]",
-        )
-    assert stop.value.code == 2
-    message = capsys.readouterr().err.splitlines()[-1]
-    assert "was trained with adapter_layers [3, 6, 9, 12], this model has [1, 2, 3, 4]" in message
-    run("test", "zero_shot", world, backbone, tmp_path, *adapted, *place)
-    assert (tmp_path / "zero_shot" / "config.yaml").is_file()
+        main([*words, "--print_config"])
+    captured = capsys.readouterr()
+    assert stop.value.code == 0, captured.err
+    resolved: dict[str, Any] = yaml.safe_load(captured.out)
+    return resolved
 
 
-def test_a_mask_ratio_on_the_command_line_beats_the_checkpoints(
-    world: Path, backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    place = ["--run_dir", str(tmp_path / "run"), "--model.decoder_heads", "4"]
-    run("fit", "pretrain", world, backbone, tmp_path, *place, "--model.mask_ratio", "0.5")
-    again = ["--ckpt_path", str(tmp_path / "run" / "checkpoints" / "last.ckpt"), "--model.mask_ratio", "0.75"]
-    run("validate", "pretrain", world, backbone, tmp_path, *place, *again)
-    assert "model.mask_ratio: 0.5 -> 0.75" in capsys.readouterr().out
-    resolved = yaml.safe_load((tmp_path / "run" / "config_validate.yaml").read_text())
-    assert resolved["model"]["init_args"]["mask_ratio"] == 0.75
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.relative_to(EXPERIMENTS).as_posix())
+def test_experiment_says_what_it_is(path: Path) -> None:
+    assert header(path).startswith("# ")
+    if path in STUDIES or folder_of(path) in (".", *ON_MINIATURE):
+        commands = re.findall(r"^# (lightning .*)$", header(path), flags=re.MULTILINE)
+        assert any(f"--config {path.relative_to(ROOT)}" in command for command in commands)
 
 
-def test_the_runs_seed_orders_the_data(monkeypatch: pytest.MonkeyPatch, world: Path, backbone: Path) -> None:
-    from data_modules import ImageCoDeDataModule
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.relative_to(EXPERIMENTS).as_posix())
+def test_a_study_names_its_table_its_number_and_the_hardware(path: Path) -> None:
+    """And holds only keys that differ from each of its bases."""
+    for pattern in (
+        r"# Paper: .*(Table \d+|no table)",
+        r"# Expected\b.*(\d\d\.\d|none published)",
+        r"# Hardware: ",
+    ):
+        assert re.search(f"^{pattern}", header(path), flags=re.MULTILINE), pattern
+    assert bases(path)
+    name = path.relative_to(EXPERIMENTS).with_suffix("").as_posix()
+    assert read(path)["experiment"] == name.removeprefix("ablations/")
 
-    orders = []
-    for seed in ("1", "1", "2"):
-        monkeypatch.setenv("PL_GLOBAL_SEED", seed)
-        module = ImageCoDeDataModule(str(backbone), str(world), num_workers=0, batch_size=4)
-        module.setup("fit")
-        batches = list(module.train_dataloader())
-        orders.append([query["text"] for batch in batches for query in batch["queries"]])
-    assert orders[0] == orders[1]
-    assert orders[0] != orders[2]
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.relative_to(EXPERIMENTS).as_posix())
+def test_an_ablation_holds_only_keys_that_differ(path: Path) -> None:
+    if folder_of(path) == "published_code":
+        assert bases(path) == [path.name]
+        return
+    assert read(path).keys() <= {"experiment", "model", "data"}
+    for base in bases(path):
+        for section in ("model", "data"):
+            before = init_args(EXPERIMENTS / base, section)
+            same = {key for key, value in init_args(path, section).items() if before.get(key, ...) == value}
+            assert not same, base
+
+
+def readme_commands() -> list[str]:
+    text = (EXPERIMENTS / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```console\n(.*?)```", text, flags=re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    assert all(line.startswith("lightning ") for line in lines), lines
+    return list(dict.fromkeys(lines))
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that looks like the checkout, where commands may write."""
+    for name in ("experiments", "assets", "lightning_cli.yaml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.usefixtures("checkout")
+@pytest.mark.parametrize("command", readme_commands())
+def test_a_command_of_the_table_parses(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _, name, *words = shlex.split(command)
+    if name in COMMANDS:
+        assert resolve([name, *words], capsys)["model"]
+        return
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    VERBS[name].add_arguments(parser)
+    parser.parse_args(words)
+    assert all(Path(word).is_file() for word in words if word.startswith("experiments/") and ".yaml" in word)
+
+
+def test_the_table_has_every_table_and_every_file() -> None:
+    text = (EXPERIMENTS / "README.md").read_text(encoding="utf-8")
+    headings = "\n".join(line for line in text.splitlines() if line.startswith("#"))
+    for number in range(1, 19):
+        assert re.search(rf"\b{number}\b", headings), f"Table {number}"
+    for path in FILES:
+        if folder_of(path) not in ("miniature", "real_sample", *ON_MINIATURE):
+            assert path.relative_to(EXPERIMENTS).as_posix() in text, path
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (EXPERIMENTS / target).exists(), target

@@ -41,7 +41,7 @@ def test_every_dependency_has_a_lower_bound_and_no_upper_one() -> None:
     requirements = [
         line for line in setup_cfg()["options"]["install_requires"].splitlines() if line and line[0] != "#"
     ]
-    assert len(requirements) == 19
+    assert len(requirements) == 20
     assert all(">=" in line and "<" not in line for line in requirements)
 
 

@@ -19,6 +19,7 @@ from contextblip.cli.submit_check_verb import (
     add_submit_check_arguments,
     run_submit_check,
 )
+from contextblip.cli.sweep_verb import add_sweep_arguments, run_sweep
 from contextblip.cli.weights_verb import add_weights_arguments, run_weights
 from contextblip.errors import ConfigurationError
 
@@ -127,6 +128,12 @@ def _gallery(arguments: argparse.Namespace) -> None:
 
 
 VERBS = {
+    "sweep": Verb(
+        "run a grid or variants of an experiment over seeds",
+        add_sweep_arguments,
+        run_sweep,
+        "lightning sweep experiments/sweeps/mask_ratio.yaml --overlay experiments/miniature",
+    ),
     "report": Verb(
         "print the paper's tables with the numbers of runs beside them",
         add_report_arguments,

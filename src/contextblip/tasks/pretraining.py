@@ -10,7 +10,6 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
-from contextblip.metrics import attention_entropy
 from contextblip.models.adapter import AdapterFusion
 from contextblip.models.config import BackboneConfig
 from contextblip.models.contextblip import ContextBLIP, ITMToken
@@ -20,6 +19,7 @@ from contextblip.optim import ScheduleName, build_optimizer, parameter_group
 from contextblip.tasks.base import ContextBLIPTask
 from contextblip.tasks.checking import check, check_optimizer, check_schedule
 from contextblip.tasks.mask_memory import MaskMemory
+from contextblip.tasks.pretraining_metrics import step_metrics
 from contextblip.tasks.pretraining_step import PretrainingOutput, pretraining_forward
 from contextblip.tasks.scheduling import over_the_run
 from contextblip.types import CaptionBatch
@@ -33,9 +33,9 @@ class Pretraining(ContextBLIPTask):
 
     Logs ``train/`` and ``val/``: ``loss``, ``loss_itm``, ``loss_tmim``; ``accuracy_itm`` over all pairs;
     ``attention_entropy``, the entropy in nats of the driving token's attention over the patches, brought to
-    sum 1; and ``val/mask_changed``, the share of each validation caption's masked patches that were visible
-    at the previous validation, with the mean over words as driving row, no noise and strategy ``top``
-    (absent the first time).
+    sum 1; ``masked_attention``, the share of that attention on masked patches; and ``val/mask_changed``, the
+    share of each validation caption's masked patches that were visible at the previous validation, with the
+    mean over words as driving row, no noise and strategy ``top`` (absent the first time).
 
     Args:
         backbone: Folder, file or hub id of BLIP's weights, ``random:base`` or ``random:miniature``.
@@ -242,11 +242,7 @@ class Pretraining(ContextBLIPTask):
 
     def _log(self, stage: str, output: PretrainingOutput) -> None:
         size, synchronise = len(output.multimodal_embeds), stage != "train"
-        values = {"loss_itm": output.loss_itm, "accuracy_itm": _accuracy(output)}
-        if output.loss_tmim is not None and output.row_attention is not None:
-            values["loss_tmim"] = output.loss_tmim
-            values["attention_entropy"] = attention_entropy(output.row_attention)
-        named = {f"{stage}/{name}": value.detach() for name, value in values.items()}
+        named = {f"{stage}/{name}": value for name, value in step_metrics(output).items()}
         self.log(f"{stage}/loss", output.loss, batch_size=size, sync_dist=synchronise, prog_bar=True)
         self.log_dict(named, batch_size=size, sync_dist=synchronise)
 
@@ -287,10 +283,6 @@ class Pretraining(ContextBLIPTask):
             warmup_lr=self.warmup_lr,
             min_lr=self.min_lr,
         )
-
-
-def _accuracy(output: PretrainingOutput) -> Tensor:
-    return (output.itm_logits.argmax(dim=1) == output.itm_labels).float().mean()
 
 
 def _check_numbers(key: str, chosen: Sequence[int] | None, highest: int) -> None:

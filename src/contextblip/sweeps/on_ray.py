@@ -1,0 +1,207 @@
+"""The runs of a sweep as tasks of a Ray cluster; ray is imported only here, and only when asked for."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from contextblip.cli.errors import one_line
+from contextblip.errors import ConfigurationError
+from contextblip.sweeps.plan import Run
+from contextblip.sweeps.results import ResultsFile
+from contextblip.sweeps.run_process import COMMAND
+from contextblip.sweeps.run_state import is_done
+from contextblip.sweeps.schedule import Listener, Scheduler, Workplace, latest_metric
+from contextblip.sweeps.work import PENDING, Progress
+
+INSTALL = "--ray needs ray: pip install contextblip[ray]"
+WAIT_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Runs that follow each other, with all a worker must know; plain values, since it is sent over the net.
+
+    Attributes:
+        runs: In order.
+        states: Hashes to their states.
+        locks: Folder of the locks.
+        results: The results file.
+        token: Names the sweep in locks.
+        cwd: Where paths begin.
+        threads: Threads of a run.
+        command: What stands for ``lightning``.
+    """
+
+    runs: tuple[Run, ...]
+    states: Mapping[str, Progress]
+    locks: Path
+    results: Path
+    token: str
+    cwd: Path
+    threads: int
+    command: Sequence[str] = COMMAND
+
+
+class _Silent:
+    """A listener that shows nothing: the driver reads what happens from the run folders."""
+
+    def changed(self, run: Run, progress: Progress) -> None:
+        """Do nothing."""
+
+    def tick(self) -> None:
+        """Do nothing."""
+
+
+def run_chain(chain: Chain) -> dict[str, Progress]:
+    """Run a chain; this is the Ray task.
+
+    Started again after its worker died, it finds what is finished and resumes what is not. The commands see
+    the GPUs that Ray gave to the task.
+
+    Args:
+        chain: The runs.
+
+    Returns:
+        Hashes to what became of them.
+    """
+    os.chdir(chain.cwd)
+    progress = {key: replace(state) for key, state in chain.states.items()}
+    place = Workplace(
+        environments=[{"OMP_NUM_THREADS": str(chain.threads)}],
+        locks=chain.locks,
+        results=ResultsFile(chain.results),
+        token=chain.token,
+        cwd=chain.cwd,
+        command=chain.command,
+    )
+    Scheduler({run.hash: run for run in chain.runs}, progress, place, _Silent()).work()
+    return progress
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """What a task asks of the cluster.
+
+    Attributes:
+        address: Of the cluster; ``auto`` finds the one of this machine, ``local`` starts one here.
+        cpus: CPUs of a task.
+        gpus: GPUs of a task; ``None``: one where the cluster has any.
+        retries: How often a task is started again when its worker dies.
+    """
+
+    address: str
+    cpus: float = 1
+    gpus: float | None = None
+    retries: int = 3
+
+
+class RayScheduler:
+    """Gives chains to a Ray cluster and follows them by their folders.
+
+    Args:
+        chains: The chains.
+        progress: States of all runs; changed in place.
+        options: What a task asks of the cluster.
+        listener: Shows what happens.
+    """
+
+    def __init__(
+        self,
+        chains: Sequence[Chain],
+        progress: dict[str, Progress],
+        options: RayOptions,
+        listener: Listener,
+    ) -> None:
+        self.chains = chains
+        self.progress = progress
+        self.options = options
+        self.listener = listener
+        self.ray = import_ray()
+
+    def connect(self) -> None:
+        """Reach the cluster.
+
+        Raises:
+            ConfigurationError: There is no such cluster.
+        """
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            self.ray.init(address=self.options.address, log_to_driver=False, ignore_reinit_error=True)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise ConfigurationError(f"--ray {self.options.address}: {one_line(str(error))}") from error
+        signal.signal(signal.SIGTERM, before)  # Ray replaces it, and would end without stopping the tasks
+
+    def work(self) -> None:
+        """Run all chains; failures are noted in the states."""
+        gpus = self.options.gpus
+        if gpus is None:
+            gpus = 1 if self.ray.cluster_resources().get("GPU", 0) else 0
+        task = self.ray.remote(num_cpus=self.options.cpus, num_gpus=gpus, max_retries=self.options.retries)(
+            run_chain
+        )
+        waiting = {task.remote(chain): chain for chain in self.chains}
+        try:
+            while waiting:
+                ended, _ = self.ray.wait(list(waiting), num_returns=1, timeout=WAIT_SECONDS)
+                for reference in ended:
+                    self._collect(reference, waiting.pop(reference))
+                for chain in waiting.values():
+                    self._look_at(chain)
+                self.listener.tick()
+        finally:
+            for reference in waiting:
+                self.ray.cancel(reference)  # raises KeyboardInterrupt in the task, which stops its command
+            if waiting:
+                self.ray.wait(list(waiting), num_returns=len(waiting), timeout=30)
+            self.ray.shutdown()
+
+    def _collect(self, reference: Any, chain: Chain) -> None:  # noqa: ANN401  # ray is not installed everywhere
+        """Take over what became of a chain."""
+        try:
+            found: Mapping[str, Progress] = self.ray.get(reference)
+        except self.ray.exceptions.RayError as error:
+            problem = f"Ray: {one_line(str(error), 200)}"
+            found = {
+                run.hash: Progress("finished" if is_done(run) else "failed", "" if is_done(run) else problem)
+                for run in chain.runs
+            }
+        for run in chain.runs:
+            self._set(run, found[run.hash])
+
+    def _look_at(self, chain: Chain) -> None:
+        """Read from the folders how far a chain is."""
+        for run in chain.runs:
+            state = self.progress[run.hash].state
+            if state not in (*PENDING, "running"):
+                continue
+            if is_done(run):
+                self._set(run, Progress("finished", metric=latest_metric(run)))
+            elif (chain.locks / f"{run.name}.json").is_file():
+                self._set(run, Progress("running", metric=latest_metric(run)))
+
+    def _set(self, run: Run, progress: Progress) -> None:
+        is_news = self.progress[run.hash].state != progress.state
+        self.progress[run.hash] = progress
+        if is_news:
+            self.listener.changed(run, progress)
+
+
+def import_ray() -> Any:  # noqa: ANN401  # ray is not installed everywhere
+    """Import ray.
+
+    Returns:
+        The module.
+
+    Raises:
+        ConfigurationError: It is not installed.
+    """
+    try:
+        return import_module("ray")
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(INSTALL) from error

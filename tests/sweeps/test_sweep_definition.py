@@ -1,0 +1,172 @@
+"""The sweep file: what is wrong with it is one clear line; each of the shipped ones is planned."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from contextblip.errors import ConfigurationError
+from contextblip.paper.reader import paper_table
+from contextblip.sweeps.definition import read_sweeps
+from contextblip.sweeps.plan import Plan
+from contextblip.sweeps.planning import Settings
+from contextblip.sweeps.tables import paper_row
+
+ROOT = Path(__file__).parents[2]
+OUT = Path("out")
+PRETRAIN = {"name": "pretrain", "command": "fit", "configs": ["experiments/pretrain.yaml"]}
+ZERO_SHOT = {"name": "zero_shot", "command": "test", "configs": ["experiments/zero_shot.yaml"]}
+Write = Callable[..., Path]
+PlanOf = Callable[..., Plan]
+SWEEPS = sorted((ROOT / "experiments" / "sweeps").glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": [1]}, "has no key 'seed'; did you mean seeds?"),
+        ({"stages": []}, "needs stages: a list"),
+        ({"stages": [{"name": "a", "command": "fit"}]}, "stage a needs configs: a list"),
+        ({"stages": [{**PRETRAIN, "config": []}]}, "has no key 'config'; did you mean configs?"),
+        ({"stages": [{**PRETRAIN, "command": "train"}]}, "no command 'train'"),
+        ({"stages": [PRETRAIN, {**ZERO_SHOT, "init_from": "pretrian"}]}, "did you mean pretrain?"),
+        (
+            {"stages": [{**PRETRAIN, "init_from": "pretrain"}]},
+            "no earlier stage 'pretrain'; there is none yet",
+        ),
+        ({"stages": [PRETRAIN, PRETRAIN]}, "stage 'pretrain' stands there twice"),
+        ({"axes": [{"key": "model.mask_ratio", "values": []}]}, "needs values"),
+        ({"axes": [{"key": "model.mask_ratio", "values": [1, 1]}]}, "value 1 stands there twice"),
+        (
+            {"axes": [{"key": "a", "values": [1], "stages": ["zero"]}]},
+            "no stage 'zero'; did you mean zero_shot?",
+        ),
+        ({"variants": [{"name": "a"}]}, "axes and variants exclude each other"),
+        ({"axes": None, "variants": [{"name": "a", "stages": {"b": None}}]}, "variant 'a': no stage 'b'"),
+        ({"seeds": ["x"]}, "seeds must be whole numbers from 0, not 'x'"),
+        ({"measures": {"zeroshot": []}}, "did you mean zero_shot?"),
+        ({"name": "a/b"}, "must be a plain folder name"),
+    ],
+)
+def test_what_is_wrong_is_one_line(changes: dict[str, object], message: str, write: Write) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(message)) as error:
+        read_sweeps(write(**changes))
+    assert "small.yaml" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def axis(key: str, **more: object) -> dict[str, object]:
+    return {"axes": [{"key": key, "values": [1, 2], **more}]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (axis("model.mask_ration"), "no task has such a key; did you mean model.mask_ratio?"),
+        (axis("model.mask_ratio", stages=["zero_shot"]), "stage zero_shot: no task has such a key"),
+        (
+            axis("model.mask_ratio") | {"stages": [{**PRETRAIN, "configs": ["no.yaml"]}]},
+            "no.yaml: no such file",
+        ),
+        ({"axes": [{"key": "model.mask_ratio", "values": ["x"]}]}, "mask_ratio"),
+    ],
+)
+def test_what_no_task_takes_is_one_line(
+    changes: dict[str, object], message: str, write: Write, plan_of: PlanOf
+) -> None:
+    changes = {**changes, "measures": None} if "stages" in changes else changes
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
+        plan_of(write(**changes))
+
+
+def test_a_missing_file_suggests_another(write: Write) -> None:
+    write()
+    with pytest.raises(
+        ConfigurationError, match=re.escape("did you mean experiments/sweeps/mask_ratio.yaml?")
+    ):
+        read_sweeps(Path("experiments/sweeps/mask_ratios.yaml"))
+
+
+def test_overlays_and_settings_must_have_something_to_change(write: Write, plan_of: PlanOf) -> None:
+    file = write()
+    with pytest.raises(ConfigurationError, match="--overlay nowhere: no such folder"):
+        plan_of(file, settings=Settings(OUT, [Path("nowhere")]))
+    with pytest.raises(ConfigurationError, match=re.escape("holds none of pretrain.yaml, zero_shot.yaml")):
+        plan_of(file, settings=Settings(OUT, [Path("experiments/sweeps")]))
+    with pytest.raises(
+        ConfigurationError, match=re.escape("--set data.rot: no task has such a key; did you")
+    ):
+        plan_of(file, settings=Settings(OUT, values={"data.rot": "x"}))
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_shipped_sweeps_say_what_they_are(path: Path) -> None:
+    text = path.read_text()
+    header = text[: re.search("^[^#]", text, re.MULTILINE).start()]  # type: ignore[union-attr]  # each has one
+    assert header.startswith("# Table")
+    assert f"# lightning sweep experiments/sweeps/{path.name}" in header
+    assert all(word in header for word in ("Expected", "ardware", "--overlay experiments/miniature"))
+    for sweep in read_sweeps(path):
+        assert len(sweep.seeds) > 1
+
+
+@pytest.mark.parametrize("name", ["tables", "table4_fine_tuned"])
+def test_shipped_sweeps_are_planned_on_the_miniature(name: str, plan_of: PlanOf) -> None:
+    path = ROOT / "experiments" / "sweeps" / f"{name}.yaml"
+    plan = plan_of(path, settings=Settings(OUT, [Path("experiments/miniature")]))
+    for planned in plan.sweeps:
+        assert planned.sweep.paper is not None
+        paper = paper_table(planned.sweep.paper)
+        assert all(paper_row(paper, planned, point) is not None for point in planned.points)
+    assert all("experiments/miniature/" in " ".join(run.words) for run in plan.runs.values())
+    if name == "tables":
+        trained = [run for run in plan.runs.values() if run.command == "fit"]
+        assert len(trained) == 9 * 2
+        # plain BLIP draws nothing, so its two seeds are one run
+        assert len(plan.runs) == 2 * len(trained) + 1
+
+
+def test_an_overlay_follows_each_file_that_it_has_one_for(write: Write, plan_of: PlanOf) -> None:
+    change = {"configs": ["experiments/ablations/no_truncation.yaml"]}
+    variants = [{"name": "long", "stages": {"pretrain": change}}]
+    plan = plan_of(
+        write(axes=None, variants=variants), settings=Settings(OUT, [Path("experiments/miniature")])
+    )
+    words = next(run.words for run in plan.runs.values() if run.stage == "pretrain")
+    assert [word.removeprefix("experiments/") for word in words if word.endswith(".yaml")] == [
+        "pretrain.yaml",
+        "miniature/pretrain.yaml",
+        "ablations/no_truncation.yaml",
+        "miniature/ablations/no_truncation.yaml",
+    ]
+
+
+def test_changes_of_variants_reach_the_commands(write: Write, plan_of: PlanOf) -> None:
+    ablation = Path("ablation.yaml")
+    ablation.write_text(yaml.safe_dump({"model": {"init_args": {"mask_strategy": "random"}}}))
+    variants = [
+        {
+            "name": "plain",
+            "stages": {"pretrain": None, "zero_shot": {"arguments": {"model.adapter_layers": []}}},
+        },
+        {"name": "random masks", "stages": {"pretrain": {"configs": ["ablation.yaml"]}}},
+        {
+            "name": "as fine-tuned",
+            "stages": {"zero_shot": {"replace_configs": ["experiments/finetune.yaml"]}},
+        },
+    ]
+    plan = plan_of(write(axes=None, variants=variants))
+    find: Callable[[int, str], object] = lambda number, stage: plan.runs[  # noqa: E731
+        plan.sweeps[0].trials[number].runs[stage]
+    ].identity["model"]["init_args"]
+    assert list(plan.sweeps[0].trials[0].runs) == ["zero_shot"]
+    first, second = find(0, "zero_shot"), find(1, "pretrain")
+    assert isinstance(first, dict)
+    assert isinstance(second, dict)
+    assert first["adapter_layers"] == []
+    assert first["init_from"] is None
+    assert second["mask_strategy"] == "random"
+    third = plan.runs[plan.sweeps[0].trials[2].runs["zero_shot"]]
+    assert third.identity["model"]["class_path"] == "contextblip.tasks.FineTuning"
