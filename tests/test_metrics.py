@@ -4,9 +4,8 @@ import pytest
 import torch
 from torchmetrics.utilities.data import dim_zero_sum
 
+from contextblip.groups import MMVP_TYPES, PHENOMENA
 from contextblip.metrics import (
-    MMVP_TYPES,
-    PHENOMENA,
     GroupedAccuracy,
     PairAccuracy,
     RetrievalAccuracy,

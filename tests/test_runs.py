@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from contextblip.errors import ConfigurationError
-from contextblip.runs import Share, read_run
+from contextblip.groups import Share
+from contextblip.runs import read_run
 
 
 def config(task: str = "ZeroShot", root: str = "data", **keys: object) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextblip.downloads.remote_files import RemoteFile
+from contextblip.groups import MMVP_TYPES
 
 _COCO = ("https://s3.amazonaws.com/images.cocodataset.org", "http://images.cocodataset.org")
 _SALESFORCE = "https://storage.googleapis.com/sfr-vision-language-research"
@@ -14,19 +15,9 @@ _IMAGECODE = "https://raw.githubusercontent.com/McGill-NLP/imagecode"
 _IMAGECODE_HUB = "hf://datasets/BennoKrojer/ImageCoDe"
 _NDCR = "https://raw.githubusercontent.com/YunxinLi/NDCR"
 _MMVP = "hf://datasets/MMVP/MMVP_VLM"
-# Thirty images each, numbered through in the order in which the published evaluation counts them: no list
+# Images of each type, numbered through in the order in which the published evaluation counts them: no list
 # of the folders was published
-_MMVP_TYPES = (
-    "Orientation",
-    "Presence",
-    "State",
-    "Quantity",
-    "Spatial",
-    "Color",
-    "Structural Character",
-    "Text",
-    "Camera Perspective",
-)
+_MMVP_A_TYPE = 30
 
 
 def _coco(path: str, size: int, sha256: str, extract_to: str) -> RemoteFile:
@@ -220,8 +211,8 @@ MMVP_VLM: dict[str, tuple[RemoteFile, ...]] = {
     "questions": (RemoteFile("Questions.csv", (f"{_MMVP}/Questions.csv",), about=9_930),),
     "images": tuple(
         RemoteFile(path, (f"{_MMVP}/{path}",))
-        for block, kind in enumerate(_MMVP_TYPES)
-        for number in range(30 * block + 1, 30 * block + 31)
+        for block, kind in enumerate(MMVP_TYPES)
+        for number in range(_MMVP_A_TYPE * block + 1, _MMVP_A_TYPE * (block + 1) + 1)
         for path in [f"MLLM_VLM Images/{kind}/{number}.jpg"]
     ),
 }

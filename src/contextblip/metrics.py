@@ -4,42 +4,13 @@ All states are sums of integers, so that they add up exactly over processes.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from contextblip.groups import MMVP_TYPES, PHENOMENA, PROPOSITIONS, WORD_RANGES, Share
 from contextblip.types import Query
-
-# Annotated on 200 of IMAGECODE's validation queries; Table 2 has eight of them
-PHENOMENA = (
-    "spatial",
-    "quantities",
-    "context",
-    "colors",
-    "coreference",
-    "occlusion",
-    "nuances",
-    "negation",
-    "temporal",
-    "meta_properties",
-)
-PROPOSITIONS = range(1, 7)
-# Lowest and highest number of words of each group; None is no limit
-WORD_RANGES: tuple[tuple[int, int | None], ...] = ((1, 10), (11, 20), (21, 30), (31, 40), (41, None))
-
-MMVP_TYPES = (
-    "Orientation",
-    "Presence",
-    "State",
-    "Quantity",
-    "Spatial",
-    "Color",
-    "Structural Character",
-    "Text",
-    "Camera Perspective",
-)
 
 RETRIEVAL_GROUPS = (
     "accuracy",
@@ -51,18 +22,6 @@ RETRIEVAL_GROUPS = (
     *(f"accuracy/words_{low}-{high}" if high else f"accuracy/words_{low}+" for low, high in WORD_RANGES),
 )
 PAIR_GROUPS = ("pair_accuracy", *(f"pair_accuracy/{name}" for name in MMVP_TYPES))
-
-
-class Share(NamedTuple):
-    """An accuracy and what it rests on.
-
-    Attributes:
-        value: Share of right answers, 0 to 1.
-        n: Number of answers.
-    """
-
-    value: float
-    n: int
 
 
 class GroupedAccuracy(Metric):

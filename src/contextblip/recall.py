@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from contextblip.metrics import Share
+from contextblip.groups import Share
 
 TOP_K = (1, 5, 10)
 

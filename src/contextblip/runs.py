@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import yaml
 
 from contextblip.errors import ConfigurationError
+from contextblip.groups import Share
 
 CONFIG, METRICS, PREDICTIONS = "config.yaml", "metrics.json", "predictions.jsonl"
 DATASETS = {
@@ -23,23 +24,6 @@ DATASETS = {
 _MINIATURE_RECORD, _MINIATURE_ROOT = "miniature.json", "miniature"
 # ten times as fast where PyYAML was built with libyaml
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class Share(NamedTuple):
-    """An accuracy and what it rests on, as `contextblip.metrics.Share`, without the import of torch.
-
-    Attributes:
-        value: Share of right answers, 0 to 1.
-        n: Number of answers.
-    """
-
-    value: float
-    n: int
-
-    @property
-    def correct(self) -> int:
-        """Number of right answers."""
-        return round(self.value * self.n)
 
 
 @dataclass(frozen=True)

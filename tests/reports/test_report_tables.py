@@ -5,18 +5,13 @@ from collections.abc import Callable
 import pytest
 
 from contextblip.errors import ConfigurationError
-from contextblip.metrics import MMVP_TYPES
+from contextblip.groups import MMVP_TYPES
 from contextblip.paper import published_counts
 from contextblip.reports import TABLES, build_report
-from contextblip.reports.placement import PATTERNS
 from contextblip.runs import Run
 
 MakeRun = Callable[..., Run]
 Pretrained = Callable[..., str]
-
-
-def test_patterns_are_the_metrics_own() -> None:
-    assert PATTERNS == MMVP_TYPES
 
 
 def test_table_15_has_ours_beside_the_papers_row(make_run: MakeRun, pretrained: Pretrained) -> None:
@@ -127,7 +122,7 @@ def test_phenomena_divide_by_matches_or_by_published_tag_counts(
 
 def test_patterns_draws_and_propositions(make_run: MakeRun, pretrained: Pretrained) -> None:
     checkpoint = pretrained()
-    pairs = {f"pair_accuracy/{name}": (7, 15) for name in PATTERNS} | {"pair_accuracy": (63, 135)}
+    pairs = {f"pair_accuracy/{name}": (7, 15) for name in MMVP_TYPES} | {"pair_accuracy": (63, 135)}
     mmvp = make_run("mmvp", also=pairs, task="InterContext", data="MMVPVLMDataModule", init_from=checkpoint)
     draws = {
         f"accuracy/sample_{subset}_{seed}": (10, 50)

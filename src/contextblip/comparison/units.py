@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from contextblip.comparison.answers import PAIRS, Answers, Key, Row
-from contextblip.metrics import MMVP_TYPES, PHENOMENA, PROPOSITIONS, WORD_RANGES
+from contextblip.groups import MMVP_TYPES, PHENOMENA, PROPOSITIONS, WORD_RANGES
 
 Subset = tuple[str, str]  # section and name
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from contextblip.groups import MMVP_TYPES
 from contextblip.paper import PaperTable
 from contextblip.reports.identity import Identity, setting_words
 
@@ -11,18 +12,6 @@ TABLES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 15, 16)
 ABLATION_TABLES = (4, 5, 6, 7)
 SUBSETS = {"all": "accuracy", "video": "accuracy_video", "image": "accuracy_static"}
 SWEPT = {5: "mask_ratio", 6: "adapter_layers", 7: "downsampling_rate"}
-# MMVP-VLM's own names, in the paper's order
-PATTERNS = (
-    "Orientation",
-    "Presence",
-    "State",
-    "Quantity",
-    "Spatial",
-    "Color",
-    "Structural Character",
-    "Text",
-    "Camera Perspective",
-)
 DRAW_SEEDS = (1, 10, 100)
 
 
@@ -70,7 +59,7 @@ def _find_phenomena(table: PaperTable, identity: Identity) -> Place:
 
 def _find_patterns(_: PaperTable, identity: Identity) -> Place:
     """Tables 3 and 16: the paper's model is the fine-tuned one, its BLIP the zero-shot one."""
-    names = {f"p{number}": f"pair_accuracy/{name}" for number, name in enumerate(PATTERNS, start=1)}
+    names = {f"p{number}": f"pair_accuracy/{name}" for number, name in enumerate(MMVP_TYPES, start=1)}
     published = "zero-shot" if identity.method == "BLIP" else "fine-tuned"
     return Place(_with_stage(identity, published), {**names, "average": "pair_accuracy"})
 

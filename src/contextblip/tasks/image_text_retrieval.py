@@ -7,8 +7,8 @@ from typing import NoReturn, cast
 import torch
 from torch import Tensor, nn
 
-from contextblip.errors import ConfigurationError
-from contextblip.metrics import Share, flat_shares
+from contextblip.groups import Share
+from contextblip.metrics import flat_shares
 from contextblip.models.adapter import AdapterFusion
 from contextblip.models.config import BackboneConfig
 from contextblip.models.contextblip import ContextBLIP, ITMToken
@@ -24,12 +24,13 @@ from contextblip.reranking import (
 )
 from contextblip.tasks.base import ContextBLIPTask
 from contextblip.tasks.checking import check
+from contextblip.tasks.evaluation_only import EvaluationOnly
 from contextblip.tasks.pair_scoring import PairScorer, RerankScore
 from contextblip.tasks.retrieval_gallery import Gallery, GalleryRows, Processes
 from contextblip.types import GalleryImageBatch, GalleryTextBatch
 
 
-class ImageTextRetrieval(ContextBLIPTask):
+class ImageTextRetrieval(EvaluationOnly, ContextBLIPTask):
     """Finds texts by images and images by texts in one gallery; nothing trains.
 
     Images and texts are encoded once; their ITC similarities give each image ``rerank_top_k`` texts and each
@@ -62,6 +63,8 @@ class ImageTextRetrieval(ContextBLIPTask):
     """
 
     ranks_by = "itm"
+    stages = ("validate", "test")
+    refusal = "ImageTextRetrieval ranks a whole gallery: use validate or test only"
 
     def __init__(
         self,
@@ -94,19 +97,6 @@ class ImageTextRetrieval(ContextBLIPTask):
         self.rerank_chunk_size = rerank_chunk_size
         self.rerank_score: RerankScore = rerank_score
         self._rows = GalleryRows()
-
-    def setup(self, stage: str) -> None:
-        """Refuse what is no test, before any weights are loaded.
-
-        Args:
-            stage: Name of the Trainer's entry point.
-
-        Raises:
-            ConfigurationError: The stage is ``fit`` or ``predict``.
-        """
-        if stage not in ("validate", "test"):
-            self.training_step()
-        super().setup(stage)
 
     def build_model(self, config: BackboneConfig) -> ContextBLIP:
         """Build BLIP with adapter.
@@ -245,26 +235,10 @@ class ImageTextRetrieval(ContextBLIPTask):
             processes.join(rows, part.ranks, queries),
         )
 
-    def training_step(self) -> NoReturn:
-        """Refuse to train.
-
-        Raises:
-            ConfigurationError: Always.
-        """
-        raise ConfigurationError("ImageTextRetrieval ranks a whole gallery: use validate or test only")
-
     def predict_step(self) -> NoReturn:
         """Refuse to predict: a gallery without labels has no recall.
 
         Raises:
             ConfigurationError: Always.
         """
-        self.training_step()
-
-    def configure_optimizers(self) -> NoReturn:
-        """Refuse to train.
-
-        Raises:
-            ConfigurationError: Always.
-        """
-        self.training_step()
+        self.refuse()

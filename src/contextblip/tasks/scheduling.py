@@ -36,7 +36,9 @@ def over_the_run(
     Raises:
         ConfigurationError: The run has no known length.
     """
-    total_steps = trainer.estimated_stepping_batches  # sets up the loader, so the next line knows its length
+    if trainer.train_dataloader is None:
+        trainer.fit_loop.setup_data()  # the estimate does so only where epochs limit the run
+    total_steps = trainer.estimated_stepping_batches
     batches = trainer.num_training_batches
     schedule = build_schedule(
         name,

@@ -1,17 +1,16 @@
 """Zero-shot retrieval with the ITM head (paper, Sec. 4.2 and Figure 2d)."""
 
 from collections.abc import Sequence
-from typing import NoReturn
 
-from contextblip.errors import ConfigurationError
 from contextblip.models.adapter import AdapterFusion
 from contextblip.models.config import BackboneConfig
 from contextblip.models.contextblip import ContextBLIP, ITMToken
+from contextblip.tasks.evaluation_only import EvaluationOnly
 from contextblip.tasks.retrieval import CandidateScores, RetrievalTask
 from contextblip.types import RetrievalBatch
 
 
-class ZeroShot(RetrievalTask):
+class ZeroShot(EvaluationOnly, RetrievalTask):
     """Ranks candidates by the ITM head's margin; nothing trains. See `RetrievalTask` for what it logs.
 
     Args:
@@ -26,6 +25,7 @@ class ZeroShot(RetrievalTask):
     """
 
     ranks_by = "itm"
+    refusal = "ZeroShot trains nothing: use validate, test or predict instead of fit"
 
     def __init__(
         self,
@@ -50,19 +50,6 @@ class ZeroShot(RetrievalTask):
         )
         self.save_hyperparameters()
 
-    def setup(self, stage: str) -> None:
-        """Make the counters; training is refused before any weights are loaded.
-
-        Args:
-            stage: Name of the Trainer's entry point.
-
-        Raises:
-            ConfigurationError: The stage is ``fit``.
-        """
-        if stage == "fit":
-            self.training_step()
-        super().setup(stage)
-
     def build_model(self, config: BackboneConfig) -> ContextBLIP:
         """Build BLIP with adapter.
 
@@ -84,19 +71,3 @@ class ZeroShot(RetrievalTask):
             Logits and scores.
         """
         return self.itm_scores(*self.fuse_candidates(batch))
-
-    def training_step(self) -> NoReturn:
-        """Refuse to train.
-
-        Raises:
-            ConfigurationError: Always.
-        """
-        raise ConfigurationError("ZeroShot trains nothing: use validate, test or predict instead of fit")
-
-    def configure_optimizers(self) -> NoReturn:
-        """Refuse to train.
-
-        Raises:
-            ConfigurationError: Always.
-        """
-        self.training_step()
