@@ -1,4 +1,4 @@
-"""Reads ``tables.yaml``: numbers, splits and doubtful cells of the paper's tables."""
+"""Reads the YAML files beside it: numbers, splits and doubtful cells of the paper's tables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +11,7 @@ import yaml
 from contextblip.errors import ConfigurationError
 
 PREFIX = "table"
+TABLE_FILES = ("tables_1_to_9.yaml", "tables_10_to_18.yaml")
 
 
 @dataclass(frozen=True)
@@ -112,21 +113,25 @@ class PublishedCounts:
     tags: Mapping[str, int]
 
 
-@cache
-def _content() -> dict[str, Any]:
-    text = files("contextblip.paper").joinpath("tables.yaml").read_text(encoding="utf-8")
+def _content(file: str) -> dict[str, Any]:
+    text = files("contextblip.paper").joinpath(file).read_text(encoding="utf-8")
     content: dict[str, Any] = yaml.safe_load(text)
     return content
 
 
+@cache
+def _tables() -> dict[str, Any]:
+    return {name: table for file in TABLE_FILES for name, table in _content(file).items()}
+
+
 def paper_tables() -> list[str]:
     """List the ids of all tables, in the paper's order."""
-    return list(_content()["tables"])
+    return list(_tables())
 
 
 def published_counts() -> PublishedCounts:
     """Return the sizes that the paper's numbers rest on."""
-    return PublishedCounts(**_content()["counts"])
+    return PublishedCounts(**_content("counts.yaml"))
 
 
 @cache
@@ -145,7 +150,7 @@ def paper_table(table: str | int) -> PaperTable:
     name = f"{PREFIX}{str(table).removeprefix(PREFIX)}"
     if name not in (known := paper_tables()):
         raise ConfigurationError(f"{table}: the paper has no such table; there are {known[0]} to {known[-1]}")
-    entry = _content()["tables"][name]
+    entry = _tables()[name]
     columns = entry.get("columns", {})
     return PaperTable(
         id=name,
