@@ -29,10 +29,8 @@ demo: install ## draw the miniature world, run the paper's stages on it, print t
 	rm -rf $(D)
 	$(LIGHTNING) fit  $(call stage,pretrain,$(D)/pretrain,miniature)
 	$(LIGHTNING) test $(call stage,zero_shot,$(D)/zero_shot,miniature) --model.init_from $(call last,$(D)/pretrain)
-	$(LIGHTNING) fit  $(call stage,finetune,$(D)/stage_one,miniature) --model.init_from $(call last,$(D)/pretrain)
-	$(LIGHTNING) test $(call stage,finetune,$(D)/stage_one,miniature) --ckpt_path $(call best,$(D)/stage_one)
-	$(LIGHTNING) fit  $(call stage,inter_context,$(D)/stage_two,miniature) --model.init_from $(call best,$(D)/stage_one)
-	$(LIGHTNING) test $(call stage,inter_context,$(D)/stage_two,miniature) --ckpt_path $(call best,$(D)/stage_two)
+	$(LIGHTNING) fit  $(call stage,finetune,$(D)/stage_one,miniature) --model.init_from $(call last,$(D)/pretrain) --test_after best
+	$(LIGHTNING) fit  $(call stage,inter_context,$(D)/stage_two,miniature) --model.init_from $(call best,$(D)/stage_one) --test_after best
 	$(LIGHTNING) test $(call stage,mmvp_vlm,$(D)/mmvp,miniature) --model.init_from $(call best,$(D)/stage_two)
 	$(LIGHTNING) summary $(D)
 

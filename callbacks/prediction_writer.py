@@ -9,6 +9,7 @@ from typing import Any, TextIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from contextblip.ranking_metrics import fractional_ranks, frame_distances
 from contextblip.types import RetrievalOutput
 
 
@@ -20,8 +21,9 @@ class PredictionWriter(Callback):
     keeps one row for each query that a padding sampler repeated.
 
     A row has ``set``, ``query_index``, ``text``, ``target`` (null where unlabelled), ``logits``, ``scores``
-    (both of the real candidates, in order), ``prediction``, ``is_video``, ``phenomena``, ``n_propositions``,
-    ``challenging``.
+    (both of the real candidates, in order), ``prediction``, ``target_rank`` (1 is best, those that tie share
+    the mean of their ranks; null where unlabelled), ``frame_distance`` (from prediction to target; null where
+    unlabelled or no video), ``is_video``, ``phenomena``, ``n_propositions``, ``challenging``, ``samples``.
 
     Args:
         filename: Name of the file in the run folder.
@@ -127,6 +129,10 @@ def rows(outputs: RetrievalOutput) -> Iterator[dict[str, Any]]:
     mask = outputs["candidate_mask"].cpu()
     logits, scores = outputs["candidate_logits"].float().cpu(), outputs["scores"].float().cpu()
     predictions, targets = outputs["prediction"].tolist(), outputs["target_index"].tolist()
+    ranks = fractional_ranks(
+        outputs["candidate_logits"], outputs["target_index"], outputs["candidate_mask"]
+    ).tolist()
+    distances = frame_distances(outputs["prediction"], outputs["target_index"], outputs["queries"])
     videos = outputs["is_video"].tolist()
     for row, query in enumerate(outputs["queries"]):
         yield {
@@ -137,10 +143,13 @@ def rows(outputs: RetrievalOutput) -> Iterator[dict[str, Any]]:
             "logits": _numbers(logits[row][mask[row]]),
             "scores": _numbers(scores[row][mask[row]]),
             "prediction": predictions[row],
+            "target_rank": ranks[row] if targets[row] >= 0 else None,
+            "frame_distance": distances[row],
             "is_video": videos[row],
             "phenomena": query["phenomena"],
             "n_propositions": query["n_propositions"],
             "challenging": query["challenging"],
+            "samples": query["samples"],
         }
 
 

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from contextblip.errors import ConfigurationError, DatasetError, DatasetNotFoundError
 from contextblip.models.config import BackboneConfig
+from data_modules.files import image_roots
 from data_modules.loaders import EpochSampler, Order, UnpaddedSampler, make_loader
 from data_modules.text import (
     CutTexts,
@@ -195,15 +196,8 @@ class BaseDataModule(LightningDataModule):
         Raises:
             DatasetNotFoundError: ``image_root`` does not exist.
         """
-        bases = [folder, self.root_folder]
-        if self.image_root is not None:
-            bases = [Path(self.image_root).expanduser()]
-            if not bases[0].is_dir():
-                raise DatasetNotFoundError(
-                    f"--data.image_root {bases[0]} is no folder; name that of the images"
-                )
-        roots = [base / name for base in bases for name in ("", *names)]
-        return list(dict.fromkeys(root for root in roots if root.is_dir()))
+        given = None if self.image_root is None else Path(self.image_root).expanduser()
+        return image_roots([folder, self.root_folder], names, given, "--data.image_root")
 
     def text_processor(self, clean: Callable[[str, int | None], str], prefix: str = "") -> TextProcessor:
         """Build the clean-up and tokenizer for a data set's texts."""

@@ -13,6 +13,7 @@ __all__ = [
     "ImageFinder",
     "ImageReference",
     "first_file",
+    "image_roots",
     "read_json",
     "read_text",
     "readable_image",
@@ -59,6 +60,30 @@ def require_file(
 def subfolders(root: Path, names: Sequence[str]) -> list[Path]:
     """Return the root itself and those of the named folders below it, existing or not, without repeats."""
     return list(dict.fromkeys([root, *(root / name for name in names)]))
+
+
+def image_roots(
+    folders: Sequence[Path], names: Sequence[str], image_root: Path | None, option: str
+) -> list[Path]:
+    """List the folders below which images may lie.
+
+    Args:
+        folders: Of the annotations and of the data, in order of preference.
+        names: Usual names of image folders.
+        image_root: In place of the folders, if given.
+        option: What sets it, for the message.
+
+    Returns:
+        Existing folders in order of preference.
+
+    Raises:
+        DatasetNotFoundError: ``image_root`` does not exist.
+    """
+    if image_root is not None and not image_root.is_dir():
+        raise DatasetNotFoundError(f"{option} {image_root} is no folder; name that of the images")
+    bases = folders if image_root is None else [image_root]
+    roots = [base / name for base in bases for name in ("", *names)]
+    return list(dict.fromkeys(root for root in roots if root.is_dir()))
 
 
 def read_text(path: Path, dataset: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader
 
-from contextblip.errors import ConfigurationError
+from contextblip.errors import ConfigurationError, DatasetNotFoundError
 from data_modules.base import BaseDataModule
 from data_modules.files import first_file
 from data_modules.imagecode_files import (
@@ -21,13 +21,23 @@ from data_modules.imagecode_files import (
     read_annotations,
     read_descriptions,
     read_image_order,
+    read_proposition_texts,
     read_propositions,
     require_targets,
 )
-from data_modules.imagecode_sets import list_sets, make_items
+from data_modules.imagecode_items import frame_numbers, make_items
+from data_modules.imagecode_sets import list_sets
 from data_modules.loaders import Order
-from data_modules.retrieval import RetrievalCollate, RetrievalDataset, grouped_order, shuffled_order
+from data_modules.random_samples import NO_SAMPLES, draw_samples
+from data_modules.retrieval import (
+    RetrievalCollate,
+    RetrievalDataset,
+    RetrievalItem,
+    grouped_order,
+    shuffled_order,
+)
 from data_modules.text import clean_retrieval_text
+from data_modules.text_parts import TextPartsKind, split_sentences, with_parts
 from data_modules.transforms import EvalTransform, TrainTransform
 
 IMAGE_FOLDERS = ("image-sets",)
@@ -68,6 +78,8 @@ class ImageCoDeDataModule(BaseDataModule):
         max_tokens: Tokens kept of a description, [CLS] and [SEP] included.
         test_split: Split that ``test`` evaluates; needs labels.
         predict_split: Split that ``predict`` scores.
+        text_parts: Whether `ZeroShot` scores descriptions ``whole`` or by their ``sentences`` or published
+            ``propositions``; ``max_words`` and ``max_tokens`` then hold for each part.
         augment: Whether training images are augmented.
         augment_together: Whether all candidates of a set share one draw, which keeps their small differences.
         crop_scale_min: Least share of the area a random crop may have; 1.0 resizes the whole image.
@@ -98,6 +110,7 @@ class ImageCoDeDataModule(BaseDataModule):
         max_tokens: int = 30,
         test_split: Split = "valid",
         predict_split: Split = "test",
+        text_parts: TextPartsKind = "whole",
         augment: bool = True,
         augment_together: bool = True,
         crop_scale_min: float = 1.0,
@@ -124,6 +137,7 @@ class ImageCoDeDataModule(BaseDataModule):
         )
         self.test_split: Split = test_split
         self.predict_split: Split = predict_split
+        self.text_parts: TextPartsKind = text_parts
         self.augment = augment
         self.augment_together = augment_together
         self.crop_scale_min = crop_scale_min
@@ -141,8 +155,14 @@ class ImageCoDeDataModule(BaseDataModule):
         Raises:
             DatasetNotFoundError: Descriptions or image sets are missing.
             DatasetError: A file cannot be used.
-            ConfigurationError: ``test`` is asked of a split whose targets are secret.
+            ConfigurationError: ``test`` is asked of a split whose targets are secret, or ``fit`` of texts in
+                parts.
         """
+        if stage == "fit" and self.text_parts != "whole":
+            raise ConfigurationError(
+                f"--data.text_parts {self.text_parts} is for test, validate and predict: training takes "
+                "whole texts, leave it out"
+            )
         config = self.setup_shared()
         splits = self._splits(stage)
         for name, split in splits.items():
@@ -150,7 +170,8 @@ class ImageCoDeDataModule(BaseDataModule):
         self.setup_tokenizer(config)
         text = self.text_processor(clean_retrieval_text)
         for name, split in splits.items():
-            texts = [query["text"] for item in self.datasets[name].items for query in item.queries]
+            queries = [query for item in self.datasets[name].items for query in item.queries]
+            texts = [part for query in queries for part in query["parts"] or [query["text"]]]
             self.report_cut_texts(split, texts, text)
 
     def _splits(self, stage: str) -> dict[str, Split]:
@@ -190,16 +211,37 @@ class ImageCoDeDataModule(BaseDataModule):
             descriptions,
             read_annotations(annotations) if annotations else NO_ANNOTATIONS,
             read_propositions(propositions) if propositions else {},
+            frame_numbers(sets),
+            draw_samples(descriptions) if split == "valid" else NO_SAMPLES,
         )
         return RetrievalDataset(
             NAME,
             sets,
-            items,
+            self._in_parts(items, split, propositions, beside),
             self._train_transform(image_size) if is_training else EvalTransform(image_size),
             self.seed,
             self.augment_together,
             max_unreadable=self.max_unreadable if is_training else None,
         )
+
+    def _in_parts(
+        self, items: list[RetrievalItem], split: Split, propositions: Path | None, beside: list[Path]
+    ) -> list[RetrievalItem]:
+        """Give queries the parts they are scored by, if any are asked for."""
+        if self.text_parts == "whole":
+            return items
+        name = f"{NAME} {split}"
+        if self.text_parts == "sentences":
+            return with_parts(name, items, self.text_parts, split_sentences)
+        if propositions is None:
+            names = " or ".join(PROPOSITION_FILES[split])
+            lack = f"no {names} in {', '.join(map(str, beside))}: put it there, or"
+            raise DatasetNotFoundError(
+                f"{name}: --data.text_parts propositions, but {lack if names else 'none are published:'} "
+                "set --data.text_parts sentences"
+            )
+        parts = read_proposition_texts(propositions)
+        return with_parts(name, items, self.text_parts, lambda text: parts.get(text, []))
 
     def _annotation_folders(self, folder: Path) -> list[Path]:
         """Folders that may hold the optional files: beside the split, in ``analysis``, beside the images."""

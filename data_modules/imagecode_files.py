@@ -217,9 +217,8 @@ def read_annotations(path: Path) -> Annotations:
     Raises:
         DatasetError: It is not YAML, has a key twice or another form.
     """
-    text = read_text(path, NAME)
     try:
-        content = yaml.load(text, _UniqueKeyLoader)  # noqa: S506  # a safe loader
+        content = yaml.load(read_text(path, NAME), _UniqueKeyLoader)  # noqa: S506  # a safe loader
         entries = {
             (name, int(target)): str.strip(entry["annotation"])
             for name, targets in content.items()
@@ -257,21 +256,23 @@ class _UniqueKeyLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: 
 
 
 def read_propositions(path: Path) -> dict[str, int]:
-    """Count the propositions of each text, blank ones included, as published.
+    """Count the propositions of each text, blank ones included; see `read_proposition_texts`."""
+    return {text: len(parts) for text, parts in read_proposition_texts(path).items()}
+
+
+def read_proposition_texts(path: Path) -> dict[str, list[str]]:
+    """Read the propositions of each text, blank ones included, as published.
 
     Args:
         path: ``{text: [proposition, ...]}``; texts are exactly those of the split, blanks at the ends too.
 
     Returns:
-        Number of propositions by text.
+        Propositions by text.
 
     Raises:
         DatasetError: The file has another form or a key twice.
     """
-    content = read_json(path, NAME, unique_keys=True)
-    if not isinstance(content, dict) or not all(isinstance(parts, list) for parts in content.values()):
-        raise DatasetError(f"{NAME}: {path} is not an object of text and propositions; download it again")
-    return {text: len(parts) for text, parts in content.items()}
+    return _read_lists(path, "text and propositions")
 
 
 def read_image_order(folders: Sequence[Path], split: Split) -> dict[str, list[str]]:
@@ -288,10 +289,12 @@ def read_image_order(folders: Sequence[Path], split: Split) -> dict[str, list[st
         DatasetError: The list has another form or a set twice.
     """
     path = first_file(folders, [ORDER_FILES[split]]) if split in ORDER_FILES else None
-    if path is None:
-        return {}
+    return {} if path is None else _read_lists(path, "sets and image names")
+
+
+def _read_lists(path: Path, what: str) -> dict[str, list[str]]:
     content = read_json(path, NAME, unique_keys=True)
     lists = content.values() if isinstance(content, dict) else [None]
-    if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
-        raise DatasetError(f"{NAME}: {path} is not an object of sets and image names; download it again")
+    if not all(isinstance(each, list) and all(isinstance(text, str) for text in each) for each in lists):
+        raise DatasetError(f"{NAME}: {path} is not an object of {what}; download it again")
     return dict(content)

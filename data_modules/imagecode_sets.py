@@ -1,4 +1,4 @@
-"""Find the images of IMAGECODE's sets, extracted or in the archive, and join them with the texts."""
+"""Find the images of IMAGECODE's sets, extracted or in the archive."""
 
 import logging
 import os
@@ -11,18 +11,16 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from contextblip.candidate_order import candidate_number, sort_candidates
 from contextblip.errors import DatasetError, DatasetNotFoundError
-from contextblip.types import Query
 from data_modules.archive import ArchivedFolder, ImageArchive
 from data_modules.imagecode_files import (
     ARCHIVE,
     NAME,
     SET_SIZE,
-    Annotations,
     Descriptions,
     has_official_name,
     is_video_set,
 )
-from data_modules.retrieval import CandidateSet, RetrievalItem
+from data_modules.retrieval import CandidateSet
 
 log = logging.getLogger(__name__)
 
@@ -265,31 +263,3 @@ def _check_set(candidates: CandidateSet, rows: Sequence[tuple[int, str]], split_
             f"{NAME}: set {name} has {size} images imgN.jpg in {folder}, but {split_file} asks for target "
             f"{highest}, counted from 0; extract this set again or correct the file"
         )
-
-
-def make_items(
-    descriptions: Descriptions, annotations: Annotations, propositions: Mapping[str, int]
-) -> list[RetrievalItem]:
-    """Make one item a description, in file order.
-
-    Args:
-        descriptions: The split.
-        annotations: May lack some texts.
-        propositions: By text; may lack some.
-
-    Returns:
-        Items.
-    """
-    items = []
-    for set_row, (name, rows) in enumerate(descriptions.items()):
-        for query_index, (target, text) in enumerate(rows):
-            query: Query = {
-                "set_name": name,
-                "query_index": query_index,
-                "text": text,
-                "phenomena": annotations.phenomena.get((name, target), []),
-                "n_propositions": propositions.get(text),
-                "challenging": (name, target) in annotations.challenging,
-            }
-            items.append(RetrievalItem(set_row, (query,), (target,)))
-    return items

@@ -255,6 +255,9 @@ def _make_item(
             phenomena=[kind],
             n_propositions=None,
             challenging=False,
+            frames=[],
+            samples=[],
+            parts=[],
         )
         for index, (_, text) in enumerate(pair)
     )

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from torch.utils.data import Dataset, default_collate
 
 from contextblip.errors import DatasetError
-from contextblip.types import Query, RetrievalBatch
+from contextblip.types import Query, RetrievalBatch, TextParts
 from data_modules.archive import ArchivedFolder
 from data_modules.images import ImageReference, readable_image
 from data_modules.loaders import Order, Row, epoch_and_row
@@ -207,6 +207,7 @@ class RetrievalCollate:
         per_query = [(sample, number) for sample in samples for number in range(len(sample["queries"]))]
         queries = [sample["queries"][number] for sample, number in per_query]
         input_ids, attention_mask = self.text([query["text"] for query in queries])
+        in_parts = any(query["parts"] for query in queries)
         images, candidate_mask = pad_candidates(list(sets.values()))
         return {
             "images": images,
@@ -218,6 +219,18 @@ class RetrievalCollate:
             "is_video": torch.tensor([sample["is_video"] for sample, _ in per_query]),
             "queries": queries,
             "protocol": self.protocol,
+            "parts": self._parts(queries) if in_parts else None,
+        }
+
+    def _parts(self, queries: Sequence[Query]) -> TextParts:
+        """Tokenise the parts of all texts; a text without parts is its own only one."""
+        parts = [query["parts"] or [query["text"]] for query in queries]
+        input_ids, attention_mask = self.text([part for texts in parts for part in texts])
+        rows = [row for row, texts in enumerate(parts) for _ in texts]
+        return {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "query_index": torch.tensor(rows),
         }
 
 

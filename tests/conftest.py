@@ -1,4 +1,4 @@
-"""A tiny miniature world and a backbone of a few thousand weights, made once a session."""
+"""A tiny miniature world and backbone, made once a session, and a folder that looks like the checkout."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from contextblip.checkpoints import save_backbone
 from contextblip.models import BackboneConfig, ContextBLIP
 from data_modules.miniature import MiniatureSize, draw_miniature
 
+ROOT = Path(__file__).parents[1]
 TINY_WORLD = MiniatureSize(
     captions_train=32, captions_val=8, vg_images=8, sets_train=6, sets_valid=6, sets_test=3, image_size=32
 )
@@ -28,6 +29,15 @@ TINY_BACKBONE = BackboneConfig(
     projection_width=8,
     enc_token_id=511,
 )
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that looks like the checkout, where commands may write; it is the working directory."""
+    for name in ("experiments", "assets", "lightning_cli.yaml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,6 @@
-"""Every experiment runs, alone and with its overlays; every command of its table parses; the whole chain."""
+"""Every experiment runs, alone and with its overlays, and says what it is; their table is complete."""
 
-import argparse
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +9,8 @@ import pytest
 import yaml
 
 from contextblip.cli import main
-from contextblip.cli.arguments import COMMANDS
-from contextblip.cli.verbs import VERBS
+from tests.commands import EXPERIMENTS, ROOT, TABLE, console_lines, header, header_commands
 
-ROOT = Path(__file__).parents[1]
-EXPERIMENTS = ROOT / "experiments"
 TRAINED = ("Pretraining", "FineTuning", "InterContext", "BackbonePretraining")
 # A folder below experiments has to be named here, with what it holds, or the scan fails.
 OVERLAYS = ("miniature", "real_sample", "published_code")  # each file has the name of its base
@@ -26,13 +21,6 @@ SWEEPS = "sweeps"  # for `lightning sweep`, whose own tests read them
 
 def folder_of(path: Path) -> str:
     return path.parent.relative_to(EXPERIMENTS).as_posix()
-
-
-def header(path: Path) -> str:
-    """Return the comment at the top, one line for each of its lines, continued ones joined."""
-    lines = path.read_text(encoding="utf-8").split("\n")
-    top = lines[: next(number for number, line in enumerate(lines) if not line.startswith("#"))]
-    return re.sub(r"\\\n#\s*", "", "\n".join(top))
 
 
 def bases(ablation: Path) -> list[str]:
@@ -151,8 +139,7 @@ def resolve(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, A
 def test_experiment_says_what_it_is(path: Path) -> None:
     assert header(path).startswith("# ")
     if path in STUDIES or folder_of(path) in (".", *ON_MINIATURE):
-        commands = re.findall(r"^# (lightning .*)$", header(path), flags=re.MULTILINE)
-        assert any(f"--config {path.relative_to(ROOT)}" in command for command in commands)
+        assert any(f"--config {path.relative_to(ROOT)}" in command for command in header_commands(path))
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.relative_to(EXPERIMENTS).as_posix())
@@ -182,38 +169,12 @@ def test_an_ablation_holds_only_keys_that_differ(path: Path) -> None:
             assert not same, base
 
 
-def readme_commands() -> list[str]:
-    text = (EXPERIMENTS / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```console\n(.*?)```", text, flags=re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines()]
-    assert all(line.startswith("lightning ") for line in lines), lines
-    return list(dict.fromkeys(lines))
-
-
-@pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that looks like the checkout, where commands may write."""
-    for name in ("experiments", "assets", "lightning_cli.yaml"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.mark.usefixtures("checkout")
-@pytest.mark.parametrize("command", readme_commands())
-def test_a_command_of_the_table_parses(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    _, name, *words = shlex.split(command)
-    if name in COMMANDS:
-        assert resolve([name, *words], capsys)["model"]
-        return
-    parser = argparse.ArgumentParser(allow_abbrev=False)
-    VERBS[name].add_arguments(parser)
-    parser.parse_args(words)
-    assert all(Path(word).is_file() for word in words if word.startswith("experiments/") and ".yaml" in word)
+def test_the_table_shows_nothing_but_commands() -> None:
+    assert all(line.startswith("lightning ") for line in console_lines(TABLE))
 
 
 def test_the_table_has_every_table_and_every_file() -> None:
-    text = (EXPERIMENTS / "README.md").read_text(encoding="utf-8")
+    text = TABLE.read_text(encoding="utf-8")
     headings = "\n".join(line for line in text.splitlines() if line.startswith("#"))
     for number in range(1, 19):
         assert re.search(rf"\b{number}\b", headings), f"Table {number}"

@@ -4,8 +4,10 @@ import pytest
 import torch
 from torchmetrics.utilities.data import dim_zero_sum
 
-from contextblip.groups import MMVP_TYPES, PHENOMENA
+from contextblip.groups import MMVP_TYPES, PHENOMENA, is_share
 from contextblip.metrics import (
+    PAIR_GROUPS,
+    RETRIEVAL_GROUPS,
     GroupedAccuracy,
     PairAccuracy,
     RetrievalAccuracy,
@@ -20,6 +22,7 @@ def query(
     phenomena: list[str] | None = None,
     n_propositions: int | None = None,
     challenging: bool = False,
+    samples: list[str] | None = None,
 ) -> Query:
     return {
         "set_name": "s",
@@ -28,6 +31,9 @@ def query(
         "phenomena": phenomena or [],
         "n_propositions": n_propositions,
         "challenging": challenging,
+        "frames": [],
+        "samples": samples or [],
+        "parts": [],
     }
 
 
@@ -90,6 +96,16 @@ def test_length_groups(words: int, group: str) -> None:
     assert {name for name in metric.compute() if "words" in name} == {f"accuracy/words_{group}"}
 
 
+def test_draws_of_table_8_are_groups() -> None:
+    metric = RetrievalAccuracy()
+    drawn = [query(samples=["static_1", "static_100"]), query(samples=["static_1"]), query()]
+    metric.update_queries(torch.tensor([True, False, True]), torch.tensor([False] * 3), drawn)
+    assert {name: share for name, share in metric.compute().items() if "sample" in name} == {
+        "accuracy/sample_static_1": (0.5, 2),
+        "accuracy/sample_static_100": (1.0, 1),
+    }
+
+
 def test_strictly_best() -> None:
     logits = torch.tensor([[1.0, 2.0], [2.0, 2.0], [3.0, -torch.inf], [1.0, 2.0]])
     assert strictly_best(logits, torch.tensor([1, 0, 0, 0])).tolist() == [True, False, True, False]
@@ -114,3 +130,17 @@ def test_pair_needs_both_statements_and_a_tie_is_wrong() -> None:
 
 def test_fixed_names() -> None:
     assert (len(PHENOMENA), len(MMVP_TYPES)) == (10, 9)
+
+
+@pytest.mark.parametrize(
+    "name", [*RETRIEVAL_GROUPS, *PAIR_GROUPS, "baseline/position_prior", "itc/text_recall@5"]
+)
+def test_accuracies_and_recalls_are_shares(name: str) -> None:
+    assert is_share(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["loss", "mrr", "mrr_video", "ece", "mean_rank", "frame_distance", "recall_mean"]
+)
+def test_means_are_no_shares(name: str) -> None:
+    assert not is_share(name)

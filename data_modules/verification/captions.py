@@ -14,9 +14,9 @@ from data_modules.caption_data.coco import YEARS
 from data_modules.caption_data.images import CaptionImageFinder
 from data_modules.caption_data.sources import CaptionSource, locate_coco, locate_visual_genome
 from data_modules.caption_data.visual_genome import LAYOUTS as VISUAL_GENOME_LAYOUTS
-from data_modules.files import first_file, subfolders
+from data_modules.files import first_file, image_roots, subfolders
 from data_modules.verification.images import ImageJob
-from data_modules.verification.inspection import Inspection, image_roots, short_name, some
+from data_modules.verification.inspection import IMAGE_ROOT, Inspection, short_name, some
 
 COCO = "coco"
 # the archive that holds a folder of Visual Genome's images
@@ -112,7 +112,7 @@ def inspect_captions(name: str, root: Path, image_root: Path | None, with_images
     if others := [*(other.layout for other in sources[1:]), *layouts_beside(name, root, sources)]:
         inspection.notes.append(f"here too, but not verified: {', '.join(others)}")
     if with_images:
-        roots = image_roots(root, image_root, source.folder, source.image_folders)
+        roots = image_roots([source.folder, root], source.image_folders, image_root, IMAGE_ROOT)
         _find(inspection, paths, CaptionImageFinder(source.name, roots), root)
         inspection.remedy = partial(_remedy, name)
     return inspection

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from contextblip.errors import DatasetError, DatasetNotFoundError
 from data_modules.archive import ArchivedFolder
-from data_modules.files import first_file
+from data_modules.files import first_file, image_roots
 from data_modules.imagecode_files import (
     ARCHIVE,
     NAME,
@@ -26,7 +26,7 @@ from data_modules.imagecode_files import (
 from data_modules.imagecode_sets import find_sets
 from data_modules.retrieval import CandidateSet
 from data_modules.verification.images import ImageJob
-from data_modules.verification.inspection import Inspection, image_roots, short_name, some
+from data_modules.verification.inspection import IMAGE_ROOT, Inspection, short_name, some
 
 IMAGE_FOLDERS = ("image-sets",)
 Splits = dict[Split, Descriptions]
@@ -64,7 +64,8 @@ def inspect_imagecode(root: Path, image_root: Path | None, with_images: bool) ->
     if "valid" in files:
         _check_annotations(inspection, files["valid"], splits["valid"])
     if with_images:
-        roots = image_roots(root, image_root, next(iter(files.values())).parent, IMAGE_FOLDERS)
+        folder = next(iter(files.values())).parent
+        roots = image_roots([folder, root], IMAGE_FOLDERS, image_root, IMAGE_ROOT)
         _check_sets(inspection, splits, files, roots, root)
     return inspection
 

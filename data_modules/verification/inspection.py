@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from contextblip.errors import DatasetNotFoundError
 from data_modules.verification.images import ImageJob
 
+IMAGE_ROOT = "--image_root"  # names the option in messages
 Expected = Mapping[str, int | tuple[int, ...]]
 
 
@@ -118,25 +118,3 @@ def some(names: Sequence[str], most: int = 3) -> str:
     """
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-def image_roots(root: Path, image_root: Path | None, folder: Path, names: Sequence[str]) -> list[Path]:
-    """List the folders below which images may lie, as data modules do.
-
-    Args:
-        root: Root of the data set.
-        image_root: Where images lie, if elsewhere.
-        folder: The folder of the annotations.
-        names: Usual names of image folders.
-
-    Returns:
-        Existing folders in order of preference.
-
-    Raises:
-        DatasetNotFoundError: ``image_root`` does not exist.
-    """
-    if image_root is not None and not image_root.is_dir():
-        raise DatasetNotFoundError(f"--image_root {image_root} is no folder; name that of the images")
-    bases = [folder, root] if image_root is None else [image_root]
-    roots = [base / name for base in bases for name in ("", *names)]
-    return list(dict.fromkeys(path for path in roots if path.is_dir()))

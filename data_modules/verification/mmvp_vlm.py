@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from data_modules.files import ImageFinder
+from data_modules.files import ImageFinder, image_roots
 from data_modules.mmvp_vlm import IMAGE_FOLDER, NAME, find_questions, image_names, read_pairs
 from data_modules.verification.images import ImageJob
-from data_modules.verification.inspection import Inspection, image_roots, short_name
+from data_modules.verification.inspection import IMAGE_ROOT, Inspection, short_name
 
 PAIRS_A_TYPE = 15
 
@@ -42,7 +42,9 @@ def inspect_mmvp_vlm(root: Path, image_root: Path | None, with_images: bool) -> 
     if uneven := [f"{kind} {count}" for kind, count in types.items() if count != PAIRS_A_TYPE]:
         inspection.notes.append(f"pairs of a type other than {PAIRS_A_TYPE}: {', '.join(uneven)}")
     if with_images:
-        finder = ImageFinder(NAME, image_roots(root, image_root, questions.parent, (IMAGE_FOLDER,)))
+        finder = ImageFinder(
+            NAME, image_roots([questions.parent, root], (IMAGE_FOLDER,), image_root, IMAGE_ROOT)
+        )
         found = {name: finder.find(name) for name in names}
         inspection.missing = [name for name, file in found.items() if file is None]
         inspection.jobs = [

@@ -36,8 +36,7 @@ def verify_dataset(
 ) -> Report:
     """Verify a data set, write the report and print what it says.
 
-    Images found to be good are remembered by path, size and time, so that a run that was interrupted goes on
-    where it stopped. The report is written also of a data set that fails.
+    Good images are remembered by path, size and time; the next run goes on there. A report is always written.
 
     Args:
         name: ``coco``, ``visual_genome``, ``imagecode`` or ``mmvp_vlm``.
@@ -55,8 +54,7 @@ def verify_dataset(
 
     Raises:
         DatasetNotFoundError: No known layout lies there.
-        DatasetError: An image is missing or unreadable, a file cannot be used or does not fit the others, or
-            not all of the data set is there.
+        DatasetError: An image is missing or unreadable, a file unusable or unfit, or a part missing.
         ConfigurationError: The report cannot be written into the root.
     """
     console = console or Console()
@@ -66,18 +64,18 @@ def verify_dataset(
         inspection, is_read = _inspect(name, root, image_root, with_images)
     check = None
     if with_images and is_read:
-        prefix = "" if memory.is_relative_to(root) else f"{root.resolve()}{os.sep}"
-        check = _decode(inspection, VerifiedFiles(memory, fresh, prefix), num_workers, console)
+        check = _decode(inspection, _verified_files(memory, root, fresh), num_workers, console)
     counts = inspection.compare(_expected(inspection)) if is_read else []
     result = Report(inspection, counts, check, time.monotonic() - started, root, allow_part)
-    result.write(target)
-    _print(console, result, target)
+    _publish(result, target, console)
     if not result.passed:
         raise DatasetError(result.failure(target))
     return result
 
 
-def _print(console: Console, result: Report, target: Path) -> None:
+def _publish(result: Report, target: Path, console: Console) -> None:
+    """Write the report and print what it says."""
+    result.write(target)
     if result.counts:
         print_table(console, result.table())
         console.print()
@@ -135,6 +133,12 @@ def _decode(
     except KeyboardInterrupt:
         console.print("what was decoded is remembered: the same command goes on from here", highlight=False)
         raise
+
+
+def _verified_files(memory: Path, root: Path, fresh: bool) -> VerifiedFiles:
+    """Open what is remembered; in a file outside the root its names need the root."""
+    prefix = "" if memory.is_relative_to(root) else f"{root.resolve()}{os.sep}"
+    return VerifiedFiles(memory, fresh, prefix)
 
 
 def _expected(inspection: Inspection) -> dict[str, int | tuple[int, ...]]:

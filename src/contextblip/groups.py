@@ -1,5 +1,6 @@
-"""Names of the groups that accuracies are reported for, and what an accuracy is; quick to import."""
+"""Names of the groups that accuracies are reported for, and what a number rests on; quick to import."""
 
+import re
 from typing import NamedTuple
 
 # Annotated on 200 of IMAGECODE's validation queries; Table 2 has eight of them
@@ -18,6 +19,12 @@ PHENOMENA = (
 PROPOSITIONS = range(1, 7)
 # Lowest and highest number of words of each group; None is no limit
 WORD_RANGES: tuple[tuple[int, int | None], ...] = ((1, 10), (11, 20), (21, 30), (31, 40), (41, None))
+# Table 8: draws of at most 50 static and 50 video queries, one of each a seed
+SAMPLE_SEEDS = (1, 10, 100)
+SAMPLES = tuple(f"{subset}_{seed}" for subset in ("static", "video") for seed in SAMPLE_SEEDS)
+
+# What is right or wrong of each answer; other metrics are means, which no Wilson interval fits
+_SHARES = re.compile(r"(pair_)?accuracy\b.*|accuracy_(video|static)|baseline/.*|.*recall@\d+")
 
 MMVP_TYPES = (
     "Orientation",
@@ -47,3 +54,20 @@ class Share(NamedTuple):
     def correct(self) -> int:
         """Number of right answers."""
         return round(self.value * self.n)
+
+
+class Mean(NamedTuple):
+    """A mean and what it rests on.
+
+    Attributes:
+        value: Mean over the answers.
+        n: Number of answers.
+    """
+
+    value: float
+    n: int
+
+
+def is_share(metric: str) -> bool:
+    """Tell whether a metric is a share of right answers, by its name without ``val/`` or ``test/``."""
+    return _SHARES.fullmatch(metric) is not None

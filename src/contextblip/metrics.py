@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from contextblip.groups import MMVP_TYPES, PHENOMENA, PROPOSITIONS, WORD_RANGES, Share
+from contextblip.groups import MMVP_TYPES, PHENOMENA, PROPOSITIONS, SAMPLES, WORD_RANGES, Mean, Share
 from contextblip.types import Query
 
 RETRIEVAL_GROUPS = (
@@ -20,6 +20,7 @@ RETRIEVAL_GROUPS = (
     *(f"accuracy/{name}" for name in PHENOMENA),
     *(f"accuracy/propositions_{number}" for number in PROPOSITIONS),
     *(f"accuracy/words_{low}-{high}" if high else f"accuracy/words_{low}+" for low, high in WORD_RANGES),
+    *(f"accuracy/sample_{name}" for name in SAMPLES),
 )
 PAIR_GROUPS = ("pair_accuracy", *(f"pair_accuracy/{name}" for name in MMVP_TYPES))
 
@@ -63,7 +64,7 @@ class GroupedAccuracy(Metric):
 
 
 class RetrievalAccuracy(GroupedAccuracy):
-    """IMAGECODE's accuracy: all, video, static, the challenging, by phenomenon, propositions and length."""
+    """IMAGECODE's accuracy: all, video, static, challenging; by phenomenon, propositions, length, draw."""
 
     def __init__(self) -> None:
         super().__init__(RETRIEVAL_GROUPS)
@@ -126,11 +127,11 @@ def strictly_best(candidate_logits: Tensor, target_index: Tensor) -> Tensor:
     return candidate_logits.gather(1, target).squeeze(1) > others.amax(dim=1)
 
 
-def flat_shares(shares: Mapping[str, Share], prefix: str) -> dict[str, float]:
-    """Return ``prefix/name`` and ``n/prefix/name`` for each group.
+def flat_shares(shares: Mapping[str, Share | Mean], prefix: str) -> dict[str, float]:
+    """Return ``prefix/name`` and ``n/prefix/name`` for each group or mean.
 
     Args:
-        shares: By group.
+        shares: By name.
         prefix: ``val`` or ``test``.
 
     Returns:
@@ -164,6 +165,7 @@ def _query_groups(query: Query, is_video: bool) -> list[str]:
     ]
     names = ["accuracy", "accuracy_video" if is_video else "accuracy_static", *lengths]
     names += [f"accuracy/{name}" for name in query["phenomena"]]
+    names += [f"accuracy/sample_{name}" for name in query["samples"]]
     names += ["accuracy/challenging"] if query["challenging"] else []
     return [*names, f"accuracy/propositions_{query['n_propositions']}"]
 

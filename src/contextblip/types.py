@@ -15,6 +15,10 @@ class Query(TypedDict):
         phenomena: Names of the annotated phenomena (MMVP-VLM: the pattern's ``Type``); may be empty.
         n_propositions: Number of propositions the text was split into, ``None`` where unknown.
         challenging: Whether it is one of IMAGECODE's 200 challenging samples; False elsewhere.
+        frames: Frame number of each candidate, in order; empty where they are not frames of one video.
+        samples: Names of the random samples of Table 8 it belongs to, ``static_1`` to ``video_100``; may be
+            empty.
+        parts: Texts to score in place of ``text``, whose scores are joined; empty means the text itself.
     """
 
     set_name: str
@@ -23,6 +27,23 @@ class Query(TypedDict):
     phenomena: list[str]
     n_propositions: int | None
     challenging: bool
+    frames: list[int]
+    samples: list[str]
+    parts: list[str]
+
+
+class TextParts(TypedDict):
+    """Parts of texts that are scored one by one, P of them for the B queries of a batch.
+
+    Attributes:
+        input_ids: Token ids, [CLS] first, padded to the longest part, ``(P, L)`` int64.
+        attention_mask: 1 at tokens, 0 at padding, ``(P, L)`` int64.
+        query_index: Row of each part's query, ascending, every query at least once, ``(P,)`` int64.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    query_index: Tensor
 
 
 class CaptionBatch(TypedDict):
@@ -56,6 +77,7 @@ class RetrievalBatch(TypedDict):
         is_video: True where the candidates are frames of one video, ``(B,)`` bool.
         queries: One entry a query, in order.
         protocol: ``pairs`` where all queries of a set must be right together (MMVP-VLM).
+        parts: Parts to score in place of the whole texts; ``None``: the texts are scored whole.
     """
 
     images: Tensor
@@ -67,6 +89,7 @@ class RetrievalBatch(TypedDict):
     is_video: Tensor
     queries: list[Query]
     protocol: Literal["retrieval", "pairs"]
+    parts: TextParts | None
 
 
 class RetrievalOutput(TypedDict):

@@ -80,10 +80,14 @@ def batches() -> list[RetrievalBatch]:
                     "phenomena": ["negation"] if video else [],
                     "n_propositions": None if video else 2,
                     "challenging": video,
+                    "frames": [3, 7, 20] if video else [],
+                    "samples": [] if video else ["static_1"],
+                    "parts": [],
                 }
                 for index in range(len(targets))
             ],
             protocol="retrieval",
+            parts=None,
         )
 
     return [batch("static", 2, [0, 1], video=False), batch("video", 3, [-1], video=True)]

@@ -46,9 +46,13 @@ def test_one_row_a_query_of_real_candidates_only(
         "phenomena": [],
         "n_propositions": 2,
         "challenging": False,
+        "target_rank": 1.0,
+        "frame_distance": None,
+        "samples": ["static_1"],
     }
     assert rows[2]["logits"] == [1.5, -2.0, 9.0]
-    assert rows[2]["target"] is None
+    assert rows[1]["target_rank"] == 2.0
+    assert rows[2]["target"] is rows[2]["target_rank"] is rows[2]["frame_distance"] is None
     assert rows[2]["is_video"] is True
     assert rows[2]["phenomena"] == ["negation"]
     assert rows[2]["n_propositions"] is None
@@ -77,10 +81,11 @@ class Breaking(LightningModule):
         if batch_idx:
             raise RuntimeError("half way")
         empty = torch.zeros(0, 3)
-        return dict.fromkeys(("candidate_logits", "scores", "candidate_mask"), empty) | {
-            "prediction": empty[:, 0],
-            "target_index": empty[:, 0],
-            "is_video": empty[:, 0],
+        return dict.fromkeys(("candidate_logits", "scores"), empty) | {
+            "candidate_mask": empty.bool(),
+            "prediction": empty[:, 0].long(),
+            "target_index": empty[:, 0].long(),
+            "is_video": empty[:, 0].bool(),
             "queries": [],
         }
 

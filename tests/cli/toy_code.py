@@ -136,3 +136,74 @@ class PlainData(ToyData):
 
     def __init__(self, batch_size: int = 2) -> None:
         super().__init__("none", "here", batch_size=batch_size)
+
+
+class CountingTask(ToyTask):
+    """Counts its steps; ``test/accuracy`` is the count of the weights that were tested.
+
+    Args:
+        backbone: What to start from.
+        best_at: Number of steps at which ``val/accuracy`` is highest.
+        interrupted_at: Number of steps at which the user stops it.
+    """
+
+    steps: Tensor
+
+    def __init__(self, backbone: str, best_at: int = 0, interrupted_at: int = -1) -> None:
+        super().__init__(backbone)
+        self.best_at = best_at
+        self.interrupted_at = interrupted_at
+        self.register_buffer("steps", torch.zeros(()))
+
+    def training_step(self, batch: ToyBatch) -> Tensor:
+        self.steps += 1
+        if self.steps == self.interrupted_at:
+            raise KeyboardInterrupt
+        return super().training_step(batch)
+
+    def validation_step(self, batch: ToyBatch) -> None:
+        self.log("val/accuracy", -(self.steps - self.best_at).abs(), batch_size=len(batch["images"]))
+
+    def test_step(self, batch: ToyBatch) -> None:
+        self.log("test/accuracy", self.steps.clone(), batch_size=len(batch["images"]))
+        self.log("n/test/accuracy", float(ROWS), batch_size=1)
+
+
+class OneShelfData(ToyData):
+    """Data that are kept in one place for all stages, as many modules do."""
+
+    stage = ""
+
+    def setup(self, stage: str) -> None:
+        if stage == "test" and self.root == "untestable":
+            raise DatasetNotFoundError("no test split below untestable")
+        self.stage = stage
+
+    def train_dataloader(self):  # type: ignore[no-untyped-def]  # noqa: ANN201  # the parent's
+        assert self.stage == "fit"
+        return self._loader()
+
+
+class UntestableTask(LightningModule):
+    """A task that only trains.
+
+    Args:
+        backbone: What to start from.
+    """
+
+    def __init__(self, backbone: str) -> None:
+        super().__init__()
+
+    def training_step(self, batch: ToyBatch) -> None:
+        raise AssertionError("training began")
+
+
+class TrainingData(LightningDataModule):
+    """Data that only train.
+
+    Args:
+        backbone: Taken from the model.
+    """
+
+    def __init__(self, backbone: str) -> None:
+        super().__init__()

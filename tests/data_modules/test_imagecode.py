@@ -41,6 +41,9 @@ def test_batches_have_the_declared_form(backbone: Path, imagecode_folder: Path) 
             "phenomena": ["context", "negation"],
             "n_propositions": 2,
             "challenging": True,
+            "frames": [],
+            "samples": ["static_1", "static_10", "static_100"],
+            "parts": [],
         },
         {
             "set_name": STATIC,
@@ -49,6 +52,9 @@ def test_batches_have_the_declared_form(backbone: Path, imagecode_folder: Path) 
             "phenomena": [],
             "n_propositions": None,
             "challenging": True,
+            "frames": [],
+            "samples": ["static_1", "static_10", "static_100"],
+            "parts": [],
         },
         {
             "set_name": VIDEO,
@@ -57,6 +63,9 @@ def test_batches_have_the_declared_form(backbone: Path, imagecode_folder: Path) 
             "phenomena": [],
             "n_propositions": 1,
             "challenging": False,  # the annotation file has no entry for it
+            "frames": [9, 113],
+            "samples": ["video_1", "video_10", "video_100"],  # fewer than 50: all of them
+            "parts": [],
         },
     ]
     assert batch["images"].dtype == torch.uint8

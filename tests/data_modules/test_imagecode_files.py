@@ -17,7 +17,8 @@ from data_modules.imagecode_files import (
     read_propositions,
     require_targets,
 )
-from data_modules.imagecode_sets import list_sets, make_items
+from data_modules.imagecode_items import make_items
+from data_modules.imagecode_sets import list_sets
 
 STATIC = "open-images-1_00"
 VIDEO = "MSR-VTT-videoTestVideo_video1-shot1"

@@ -50,6 +50,9 @@ def test_form_of_a_real_batch(backbone: Path, real_data: Path, world: Path) -> N
         "phenomena": ["Text"],
         "n_propositions": None,
         "challenging": False,
+        "frames": [],
+        "samples": [],
+        "parts": [],
     }
     assert not torch.equal(batch["images"][0, 0], batch["images"][0, 1])
 

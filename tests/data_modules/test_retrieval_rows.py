@@ -31,7 +31,15 @@ SET_ROWS = np.repeat(np.arange(40), np.random.default_rng(0).choice([1, 2, 3], 4
 
 def query(text: str, number: int = 0) -> Query:
     return Query(
-        set_name="s", query_index=number, text=text, phenomena=[], n_propositions=None, challenging=False
+        set_name="s",
+        query_index=number,
+        text=text,
+        phenomena=[],
+        n_propositions=None,
+        challenging=False,
+        frames=[],
+        samples=[],
+        parts=[],
     )
 
 

@@ -1,6 +1,7 @@
 """What model a run evaluated, and which runs are pooled."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -32,6 +33,19 @@ def test_what_differs_is_named_from_the_whole_chain(make_run: MakeRun, pretraine
     assert identify(make_run("plain", init_from=None)).name == "ContextBLIP (adapter untrained)"
     gone = identify(make_run("gone", init_from="runs/removed/checkpoints/last.ckpt"))
     assert (gone.name, gone.is_unsure) == ("ContextBLIP", True)
+
+
+def test_other_scores_and_texts_in_parts_are_not_the_papers_model(make_run: MakeRun) -> None:
+    other = make_run("sum", adapter_layers=[], score="itm+itc")
+    assert identify(other).name == "BLIP (score itm+itc)"
+    run = make_run("parts", adapter_layers=[], parts_score="min")
+    init_args = {**run.data, "text_parts": "sentences"}
+    config = {
+        **run.config,
+        "data": {"class_path": "data_modules.ImageCoDeDataModule", "init_args": init_args},
+    }
+    parts = replace(run, config=config)
+    assert identify(parts).name == "BLIP (parts_score min, text_parts sentences)"
 
 
 def test_runs_that_differ_only_in_seeds_are_pooled(make_run: MakeRun, pretrained: Pretrained) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from contextblip.errors import ConfigurationError
-from contextblip.groups import MMVP_TYPES
+from contextblip.groups import MMVP_TYPES, SAMPLES
 from contextblip.paper import published_counts
-from contextblip.reports import TABLES, build_report
+from contextblip.reports import TABLES, build_report, to_csv, to_terminal
 from contextblip.runs import Run
 
 MakeRun = Callable[..., Run]
@@ -27,6 +27,39 @@ def test_table_15_has_ours_beside_the_papers_row(make_run: MakeRun, pretrained: 
     assert cells["ContextBLIP", "zs_video"].doubt is None
     assert cells["ContextBLIP", "ft_image"].group.letter == "b"
     assert not ours.is_partial
+
+
+def test_the_position_prior_is_a_baseline_row(make_run: MakeRun, pretrained: Pretrained) -> None:
+    prior = {
+        "baseline/position_prior": (299, 2302),
+        "baseline/position_prior_video": (281, 1872),
+        "baseline/position_prior_static": (47, 430),
+    }
+    checkpoint = pretrained()
+    zero = make_run("zero", (704, 372, 332), init_from=checkpoint, also=prior)
+    other = make_run("other", (690, 360, 330), init_from=checkpoint, seed=7, also=prior)
+    report = build_report([zero, other], [15])
+    rows = [entry for entry in report.tables[0].entries if entry.is_baseline]
+    assert [(entry.row, entry.column, round(entry.ours.value, 1), entry.ours.sd) for entry in rows] == [
+        ("Position prior", "zs_all", 13.0, 0.0),
+        ("Position prior", "zs_video", 15.0, 0.0),
+        ("Position prior", "zs_image", 10.9, 0.0),
+    ]
+    assert all(entry.paper is None and entry.doubt is None for entry in rows)
+    assert "- Position prior: no model" in to_terminal(report)
+    assert "15,Position prior,zs_all,12.9887,2302," in to_csv(report)
+    tables = {table.paper.number for table in build_report([zero]).tables}
+    assert not tables & {5, 6, 7}, "a baseline beside one row is no ablation"
+
+
+def test_table_8_has_the_three_draws(make_run: MakeRun, pretrained: Pretrained) -> None:
+    counted = {f"accuracy/sample_{name}": (10 + number, 50) for number, name in enumerate(SAMPLES)}
+    run = make_run("zero", (704, 372, 332), init_from=pretrained(), also=counted)
+    (table,) = build_report([run], [8]).tables
+    assert {entry.column: entry.ours.value for entry in table.entries} == pytest.approx(
+        {"static_1": 20, "static_2": 22, "static_3": 24, "video_1": 26, "video_2": 28, "video_3": 30}
+    )
+    assert {entry.column: entry.paper for entry in table.entries}["static_3"] == 78
 
 
 def test_a_validation_number_never_stands_beside_a_test_number(

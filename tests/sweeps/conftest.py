@@ -14,7 +14,6 @@ from contextblip.sweeps.plan import Plan
 from contextblip.sweeps.planning import Settings, make_plan
 from contextblip.sweeps.sweeping import Options, sweep
 
-ROOT = Path(__file__).parents[2]
 FAKE = (sys.executable, str(Path(__file__).with_name("fake_command.py")))
 OUT = Path("out")
 CONTENT: dict[str, Any] = {
@@ -40,12 +39,9 @@ Starts = Callable[[], list[str]]
 
 
 @pytest.fixture(autouse=True)
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder that looks like the checkout."""
-    for name in ("experiments", "assets", "lightning_cli.yaml"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def workplace(checkout: Path) -> Path:
+    """Every test works in a folder of its own that looks like the checkout."""
+    return checkout
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ def concerns(key: str) -> bool:
 with Path("starts.txt").open("a") as starts:
     starts.write(f"{folder.name} {'resumed' if 'ckpt_path' in options else 'new'}\n")
 Path("environment.txt").write_text(" ".join(os.environ))
+with Path("devices.txt").open("a") as devices:
+    devices.write(f"{os.environ.get('CUDA_VISIBLE_DEVICES')} {os.environ.get('OMP_NUM_THREADS')}\n")
 if "model.init_from" in options:
     assert Path(options["model.init_from"]).is_file()
 if words[0] == "fit":
@@ -30,6 +32,11 @@ if words[0] == "fit":
             file.writestr("weights", "of a fake")
 if concerns("die") and "ckpt_path" not in options:
     os.kill(os.getpid(), signal.SIGKILL)
+attempts = Path("starts.txt").read_text().count(f"{folder.name} ")
+if concerns("kill_parent") and attempts <= behaviour.get("times", 1):
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)  # until it is ended from outside
+    Path("survivor.txt").write_text(folder.name)
 if concerns("leave"):
     sys.exit(0)  # as Lightning after SIGTERM: status 0, but not at its end
 deadline = time.monotonic() + behaviour.get("seconds", 0.0)

@@ -1,98 +1,53 @@
-"""Sweeps on Ray, against a stand-in with Ray's documented calls; tests/sweeps has no cluster."""
+"""Sweeps on Ray itself: a local cluster of two CPUs and two GPUs that are only declared."""
 
-import pickle
+import json
+import os
+import signal
+import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any
+from types import ModuleType
 
 import pytest
 from rich.console import Console
 
 from contextblip.errors import ConfigurationError
-from contextblip.sweeps.on_ray import RayOptions
+from contextblip.sweeps.leash import LEASH
+from contextblip.sweeps.locks import Process
+from contextblip.sweeps.on_ray import RayOptions, import_ray
 from contextblip.sweeps.plan import Plan
 from contextblip.sweeps.planning import Settings
 from contextblip.sweeps.sweeping import Options, sweep
 
+pytest.importorskip("ray", reason="pip install contextblip[ray]")
 OUT = Path("out")
-FAKE = (sys.executable, str(Path(__file__).with_name("fake_command.py")))
+HERE = Path(__file__).parent
+FAKE = (sys.executable, str(HERE / "fake_command.py"))
+BOTH = ["pretrain new", "zero_shot new"]
+ONE = {"axes": [{"key": "model.mask_ratio", "values": [0.5]}]}
 Write = Callable[..., Path]
 PlanOf = Callable[..., Plan]
+RunSweep = Callable[..., bool]
 Starts = Callable[[], list[str]]
 
 
-class RayError(Exception):
-    """As ray.exceptions.RayError."""
-
-
-@dataclass(eq=False)
-class Reference:
-    """As ray.ObjectRef: what a task will give."""
-
-    function: Callable[[Any], Any]
-    argument: bytes
-
-
-@dataclass
-class FakeRay:
-    """Runs a task when it is asked for.
-
-    Attributes:
-        gpus: GPUs of the cluster.
-        dies: Whether workers die more often than they are started again.
-        interrupted: Whether the driver is interrupted while it waits.
-        calls: What was asked for.
-    """
-
-    gpus: float = 0
-    dies: bool = False
-    interrupted: bool = False
-    calls: dict[str, Any] = field(default_factory=dict)
-
-    def init(self, **options: object) -> None:
-        if options["address"] == "auto":
-            raise ConnectionError("Could not find any running Ray instance.\nPlease start one")
-        self.calls["init"] = options
-
-    def cluster_resources(self) -> dict[str, float]:
-        return {"CPU": 2.0, **({"GPU": self.gpus} if self.gpus else {})}
-
-    def remote(self, **options: object) -> Callable[[Callable[..., Any]], Any]:
-        self.calls.setdefault("remote", []).append(options)
-        return lambda function: SimpleNamespace(
-            remote=lambda argument: Reference(function, pickle.dumps(argument))
-        )
-
-    def wait(self, references: Sequence[Any], **_: object) -> tuple[list[Any], list[Any]]:
-        if self.interrupted:
-            self.interrupted = False
-            raise KeyboardInterrupt
-        return [references[0]], list(references[1:])
-
-    def get(self, reference: Reference) -> object:
-        if self.dies:
-            raise RayError("The worker died unexpectedly while executing this task.")
-        return reference.function(pickle.loads(reference.argument))  # noqa: S301  # our own
-
-    def cancel(self, reference: object) -> None:
-        self.calls.setdefault("cancel", []).append(reference)
-
-    def shutdown(self) -> None:
-        self.calls["shutdown"] = True
-
-
-@pytest.fixture
-def ray(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
-    """The stand-in in the place of ray."""
-    fake, module = FakeRay(), ModuleType("ray")
-    for name in ("init", "cluster_resources", "remote", "wait", "get", "cancel", "shutdown"):
-        setattr(module, name, getattr(fake, name))
-    module.exceptions = SimpleNamespace(RayError=RayError)  # type: ignore[attr-defined]  # a module has any
-    monkeypatch.setitem(sys.modules, "ray", module)
-    return fake
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ModuleType]:
+    """Ray with two workers, started once; a sweep uses the connection that is there."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("RAY_ADDRESS", "RAY_RUNTIME_ENV_HOOK", "CUDA_VISIBLE_DEVICES"):
+            patch.delenv(name, raising=False)
+        ray = import_ray()
+        size = {"num_cpus": 2, "num_gpus": 2, "object_store_memory": 80 * 1024 * 1024}
+        before = signal.getsignal(signal.SIGTERM)
+        ray.init("local", include_dashboard=False, log_to_driver=False, logging_level="ERROR", **size)
+        signal.signal(signal.SIGTERM, before)
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
 
 
 def run(file: Path, options: RayOptions) -> bool:
@@ -100,52 +55,133 @@ def run(file: Path, options: RayOptions) -> bool:
     return sweep(file, Settings(OUT), Options(ray=options, command=FAKE), console)
 
 
-def test_a_chain_is_a_task(
-    ray: FakeRay, write: Write, starts: Starts, capsys: pytest.CaptureFixture[str]
+def behave(**behaviour: object) -> None:
+    Path("behaviour.json").write_text(json.dumps(behaviour))
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_a_chain_is_a_task_with_its_own_gpu(
+    cluster: ModuleType, write: Write, starts: Starts, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(write(), RayOptions("local", cpus=2))
-    assert ray.calls["init"]["address"] == "local"
-    assert ray.calls["remote"] == [{"num_cpus": 2, "num_gpus": 0, "max_retries": 3}]
-    assert starts() == ["pretrain new", "zero_shot new"] * 2
-    assert ray.calls["shutdown"]
-    assert "cancel" not in ray.calls
-    said = capsys.readouterr().out
-    assert "4/4" in said
+    behave(seconds=1.0)
+    assert run(write(), RayOptions("local"))
+    assert cluster.is_initialized()
+    assert sorted(starts()) == sorted(BOTH * 2)
+    assert starts()[:2] == ["pretrain new"] * 2  # both at once
+    devices = Path("devices.txt").read_text().splitlines()
+    assert sorted(devices) == ["0 1", "0 1", "1 1", "1 1"]  # one GPU each, one thread
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(": running" in line for line in lines) == 4
+    assert any("4/4  zero_shot-" in line and "accuracy 0.300" in line for line in lines)
     assert len((OUT / "results.csv").read_text().splitlines()) == 5
     assert run(write(), RayOptions("local"))
     assert len(starts()) == 4
 
 
-def test_a_task_takes_a_gpu_where_there_is_one(ray: FakeRay, write: Write) -> None:
-    ray.gpus = 4
-    assert run(write(axes=None), RayOptions("local"))
-    assert ray.calls["remote"][0]["num_gpus"] == 1
-    assert run(write(), RayOptions("local", gpus=0.5))
-    assert ray.calls["remote"][1]["num_gpus"] == 0.5
+@pytest.mark.usefixtures("cluster")
+def test_a_task_whose_worker_is_killed_goes_on_without_what_is_finished(write: Write, starts: Starts) -> None:
+    behave(kill_parent=["pretrain.yaml", "zero_shot.yaml"])
+    assert run(write(**ONE), RayOptions("local", cpus=2, gpus=0))
+    assert starts() == ["pretrain new", "pretrain resumed", "zero_shot new", "zero_shot new"]
+    assert Path("devices.txt").read_text().split()[1::2] == ["2"] * 4
+    assert not list((OUT / "runs" / ".locks").glob("*.json"))
+    assert not Path("survivor.txt").exists()
 
 
+@pytest.mark.usefixtures("cluster")
 def test_runs_of_a_worker_that_died_for_good_are_listed(
-    ray: FakeRay, write: Write, capsys: pytest.CaptureFixture[str]
+    write: Write, starts: Starts, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ray.dies = True
-    assert not run(write(axes=None), RayOptions("local"))
+    behave(kill_parent=["mask_ratio=0.25"], times=9)
+    file = write()
+    assert not run(file, RayOptions("local", retries=0))
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1].startswith("failed: zero_shot-")
-    assert lines[-1].endswith("Ray: The worker died unexpectedly while executing this task.")
+    failed = [line for line in lines if line.startswith("failed: ")]
+    assert [line.split("-")[0] for line in failed] == ["failed: pretrain", "failed: zero_shot"]
+    assert all("mask ratio 0.25, seed 42): Ray: The worker died unexpectedly" in line for line in failed)
+    behave()
+    assert run(file, RayOptions("local"))
+    assert starts().count("pretrain resumed") == 1
+    assert starts().count("zero_shot new") == 2
 
 
-def test_an_interrupted_driver_cancels_its_tasks(ray: FakeRay, write: Write) -> None:
-    ray.interrupted = True
-    with pytest.raises(KeyboardInterrupt):
-        run(write(), RayOptions("local"))
-    assert len(ray.calls["cancel"]) == 2
-    assert ray.calls["shutdown"]
+@pytest.mark.usefixtures("cluster")
+def test_more_than_a_machine_has_is_refused(write: Write, starts: Starts) -> None:
+    told = "^--ray local: no machine has 3 CPUs and 1 GPUs, which --cpus_per_run and --gpus_per_run ask for$"
+    with pytest.raises(ConfigurationError, match=told):
+        run(write(), RayOptions("local", cpus=3))
+    assert not starts()
 
 
-def test_a_missing_cluster_is_one_line(ray: FakeRay, write: Write) -> None:
-    with pytest.raises(ConfigurationError, match="^--ray auto: Could not find any running Ray instance"):
+def test_a_missing_cluster_is_one_line(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = import_ray()
+
+    def init(**_: object) -> None:
+        raise ConnectionError("Could not find any running Ray instance.\nPlease start one")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(ConfigurationError, match=r"^--ray auto: Could not find .* instance\. Please start"):
         run(write(), RayOptions("auto"))
-    assert "init" not in ray.calls
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
+def test_an_interrupted_driver_leaves_no_command_that_runs(
+    number: signal.Signals, write: Write, run_sweep: RunSweep, starts: Starts
+) -> None:
+    """Ctrl-C reaches the driver and all that is in its group, as from a terminal."""
+    behave(seconds=60)
+    file, locks = write(**ONE), OUT / "runs" / ".locks"
+    words = [sys.executable, str(HERE / "driver.py"), str(file), str(OUT), "local"]
+    hidden = ("RAY_ADDRESS", "RAY_RUNTIME_ENV_HOOK")
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, env=environment, start_new_session=True)
+    wait_for(lambda: bool(starts()))
+    wait_for(lambda: any(json.loads(lock.read_text())["child"] for lock in locks.glob("*.json")))
+    (lock,) = locks.glob("*.json")
+    child = Process(**json.loads(lock.read_text())["child"])
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+        assert process.wait(60) != 0
+        assert not child.is_alive()
+        assert not list(locks.glob("*.json"))
+        wait_for(lambda: not group_lives(process.pid))
+    else:
+        process.kill()
+        process.wait()
+        wait_for(lambda: not child.is_alive())
+    behave()
+    assert run_sweep(file)
+    assert starts() == ["pretrain new", "pretrain resumed", "zero_shot new"]
+
+
+def group_lives(leader: int) -> bool:
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot")
+def test_a_leashed_command_ends_with_its_parent(tmp_path: Path) -> None:
+    program = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    words = [*LEASH, sys.executable, "-c", program]
+    parent = f"import subprocess; subprocess.run({words!r})"
+    process = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, cwd=tmp_path)
+    assert process.stdout is not None
+    with process.stdout as output:
+        child = Process.of(int(output.readline()))
+        assert child.is_alive()
+        process.kill()
+        process.wait()
+        wait_for(lambda: not child.is_alive())
 
 
 def test_runs_that_depend_on_each_other_are_one_chain(write: Write, plan_of: PlanOf) -> None:
@@ -154,10 +190,3 @@ def test_runs_that_depend_on_each_other_are_one_chain(write: Write, plan_of: Pla
     assert [[run.stage for run in chain] for chain in chains] == [["pretrain", "zero_shot"]] * 4
     tested = {run.hash for run in plan.runs.values() if run.command == "test"}
     assert [len(chain) for chain in plan.chains(tested)] == [1] * 4
-
-
-def test_a_local_ray(write: Write, starts: Starts) -> None:
-    """The same on Ray itself, where it is installed."""
-    pytest.importorskip("ray")
-    assert run(write(), RayOptions("local"))
-    assert sorted(starts()) == sorted(["pretrain new", "zero_shot new"] * 2)

@@ -261,3 +261,10 @@ def test_the_live_table_shows_what_matters_first(plan: Plan) -> None:
     assert "running" in table[2]
     assert "loss 1.250" in table[2]
     assert "1/12 runs ended" in "".join(lines)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_row_of_the_live_table_breaks(width: int, plan: Plan) -> None:
+    console = Console(width=width, height=40, force_terminal=True, color_system=None, record=True)
+    console.print(Display(plan.runs, survey(plan, {}), console).render())
+    assert len(console.export_text().splitlines()) == 2 + len(plan.runs)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -11,10 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from contextblip.sweeps.locks import Process
 from contextblip.sweeps.plan import Plan
+from contextblip.sweeps.planning import Settings
 from contextblip.sweeps.run_state import clear, is_done, last_error
+from contextblip.sweeps.sweeping import Options, sweep
 
 OUT = Path("out")
 HERE = Path(__file__).parent
@@ -48,6 +52,15 @@ def test_runs_follow_each_other_and_are_not_repeated(
     assert run_sweep(file)
     assert len(starts()) == 4
     assert "All 4 runs are there" in capsys.readouterr().out
+
+
+def test_a_terminal_shows_the_table_at_the_end(write: Write) -> None:
+    console = Console(width=100, height=30, force_terminal=True, color_system=None, record=True)
+    options = Options(command=(sys.executable, str(HERE / "fake_command.py")))
+    assert sweep(write(paper="table5"), Settings(OUT), options, console)
+    text = console.export_text()
+    assert re.search(r"^ *0\.25 +30\.0 \[21\.9, 39\.6\] +31\.1 † *$", text, flags=re.MULTILINE)
+    assert text.splitlines()[-1] == "out/small: summary.csv, table.md, plot.png"
 
 
 def test_a_second_sweep_runs_only_what_is_new(write: Write, run_sweep: RunSweep, starts: Starts) -> None:

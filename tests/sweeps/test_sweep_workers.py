@@ -1,15 +1,19 @@
-"""Locks, and how cores and GPUs are divided among workers."""
+"""Locks, how cores and GPUs are divided among workers, and the script for SLURM."""
 
 import json
 import os
+import subprocess
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from contextblip.sweeps.locks import RunLock
 from contextblip.sweeps.run_process import visible_gpus, worker_environments
+
+SCRIPT = Path(__file__).parents[2] / "docs" / "slurm" / "sweep.sh"
 
 
 def record(lock: Path, **changes: object) -> None:
@@ -52,3 +56,25 @@ def test_cores_and_gpus_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "OMP_NUM_THREADS" not in worker_environments(2, [], 8)[0]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
     assert visible_gpus() == ["4", "7"]
+
+
+def test_the_slurm_script_runs_the_sweep(checkout: Path, write: Callable[..., Path]) -> None:
+    """With a stand-in for srun, which only runs what it is given."""
+    file, stubs = write(), checkout / "bin"
+    stubs.mkdir()
+    (stubs / "srun").write_text('#!/bin/sh\necho "srun $*"\nshift\nexec "$@"\n')
+    (stubs / "lightning").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m contextblip "$@"\n')
+    for stub in stubs.iterdir():
+        stub.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{stubs}:{os.environ['PATH']}", "SLURM_SUBMIT_DIR": str(checkout)}
+
+    def submit(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", str(SCRIPT), *words], env=environment, capture_output=True, text=True, check=False
+        )
+
+    answer = submit(str(file), "--seeds", "1", "2", "3", "--dry_run")
+    assert answer.returncode == 0, answer.stderr
+    assert f"srun --ntasks=1 lightning sweep {file} --seeds 1 2 3 --dry_run --workers 1" in answer.stdout
+    assert "6 trials of 12 stages are 12 runs" in answer.stdout
+    assert submit().returncode == 2

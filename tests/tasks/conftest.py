@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader
 
 from contextblip.checkpoints import save_backbone
 from contextblip.models import BackboneConfig, ContextBLIP
+from contextblip.tasks import FineTuning, InterContext, ZeroShot
+from contextblip.tasks.retrieval import RetrievalTask
 from contextblip.types import CaptionBatch, Query, RetrievalBatch
 
 LENGTH = 6
@@ -104,6 +106,9 @@ def image_sets() -> Callable[..., RetrievalBatch]:
                 "phenomena": ["spatial"] if number < 2 else [],
                 "n_propositions": number or None,
                 "challenging": False,
+                "frames": [4, 9, 30] if videos[number] else [],
+                "samples": [],
+                "parts": [],
             }
             for number, name in enumerate(names)
         ]
@@ -117,6 +122,7 @@ def image_sets() -> Callable[..., RetrievalBatch]:
             "is_video": torch.tensor(videos),
             "queries": queries,
             "protocol": "retrieval",
+            "parts": None,
         }
 
     return draw
@@ -189,3 +195,27 @@ def validate(make_trainer: Callable[..., Trainer]) -> Callable[..., dict[str, fl
         return dict(logged)
 
     return run
+
+
+@pytest.fixture
+def make_task(backbone: str) -> Callable[..., Any]:
+    """Build a stage whose new parts are large enough to matter."""
+
+    def make(stage: str, **keys: object) -> RetrievalTask:
+        arguments: dict[str, Any] = {"adapter_layers": [1, 3], **keys}
+        torch.manual_seed(0)
+        task: RetrievalTask
+        if stage == "zero_shot":
+            task = ZeroShot(backbone, **arguments)
+        elif stage == "fine_tuning":
+            task = FineTuning(backbone, **arguments)
+        else:
+            sizes: dict[str, Any] = {"inter_context_heads": 2, "max_candidates": 4, "position_std": 1.0}
+            task = InterContext(backbone, **(sizes | arguments))
+        task.configure_model()
+        for name, parameter in task.model.named_parameters():
+            if name.startswith(("score_head", "inter_context.layers")) and parameter.ndim > 1:
+                torch.nn.init.normal_(parameter)
+        return task.eval()
+
+    return make

@@ -123,7 +123,7 @@ def expected(similarities: Tensor, scores: Tensor, top_k: int) -> dict[str, floa
     return found | {"recall_mean": sum(found.values()) / 6}
 
 
-@pytest.mark.parametrize("rerank_score", ["itm", "itm_plus_itc"])
+@pytest.mark.parametrize("rerank_score", ["itm", "itm+itc", "itm_plus_itc"])
 @pytest.mark.parametrize("top_k", [1, 3, 1000])
 def test_recalls_against_brute_force(
     make_task: MakeTask, make_trainer: MakeTrainer, gallery_world: World, rerank_score: str, top_k: int

@@ -11,37 +11,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from contextblip.errors import ConfigurationError, DatasetError
-from contextblip.tasks import FineTuning, InterContext, ZeroShot
 from contextblip.tasks.retrieval import RetrievalTask, retrieval_output
 from contextblip.types import RetrievalBatch, RetrievalOutput
 
 ImageSets = Callable[..., RetrievalBatch]
 Evaluate = Callable[..., dict[str, float]]
+RANKING = ("mean_rank", "mrr", "baseline/position_prior")
 STAGES = ("zero_shot", "fine_tuning", "inter_context")
-
-
-@pytest.fixture
-def make_task(backbone: str) -> Callable[..., Any]:
-    """Build a stage whose new parts are large enough to matter."""
-
-    def make(stage: str, **keys: object) -> RetrievalTask:
-        arguments: dict[str, Any] = {"adapter_layers": [1, 3], **keys}
-        torch.manual_seed(0)
-        task: RetrievalTask
-        if stage == "zero_shot":
-            task = ZeroShot(backbone, **arguments)
-        elif stage == "fine_tuning":
-            task = FineTuning(backbone, **arguments)
-        else:
-            sizes: dict[str, Any] = {"inter_context_heads": 2, "max_candidates": 4, "position_std": 1.0}
-            task = InterContext(backbone, **(sizes | arguments))
-        task.configure_model()
-        for name, parameter in task.model.named_parameters():
-            if name.startswith(("score_head", "inter_context.layers")) and parameter.ndim > 1:
-                torch.nn.init.normal_(parameter)
-        return task.eval()
-
-    return make
 
 
 MakeTask = Callable[..., Any]
@@ -182,6 +158,10 @@ def test_logged_names_and_counts(make_task: MakeTask, image_sets: ImageSets, eva
         "n/test/accuracy/propositions_3": 1.0,
         "n/test/accuracy/words_1-10": 4.0,
         "n/test/accuracy/words_11-20": 3.0,
+        **{f"n/test/{name}": 7.0 for name in (*RANKING, "ece")},
+        **{f"n/test/{name}_video": 2.0 for name in RANKING},
+        **{f"n/test/{name}_static": 5.0 for name in RANKING},
+        "n/test/frame_distance": 2.0,
     }
     assert logged.keys() == {*counts, *(name.removeprefix("n/") for name in counts), "test/loss"}
     right = [
@@ -189,6 +169,14 @@ def test_logged_names_and_counts(make_task: MakeTask, image_sets: ImageSets, eva
         for one in (batch, image_sets(seed=1))
     ]
     assert logged["test/accuracy"] == pytest.approx(torch.cat(right).float().mean().item())
+    assert logged["test/baseline/position_prior_video"] == 1.0  # both videos have the target 2
+    places = [
+        (logits(task, one)[2].argmax().item(), one["target_index"][2].item())
+        for one in (batch, image_sets(seed=1))
+    ]
+    frames = batch["queries"][2]["frames"]
+    distances = [abs(frames[int(found)] - frames[int(target)]) for found, target in places]
+    assert logged["test/frame_distance"] == pytest.approx(sum(distances) / 2)
 
 
 def test_unlabelled_queries_are_scored_but_not_counted(
@@ -197,46 +185,6 @@ def test_unlabelled_queries_are_scored_but_not_counted(
     task, batch = make_task("zero_shot"), image_sets(labelled=False)
     assert evaluate(task, [batch]) == {}
     assert torch.isfinite(task.predict_step(batch)["candidate_logits"]).sum() == 15
-
-
-def pairs(seed: int) -> RetrievalBatch:
-    torch.manual_seed(seed)
-    kinds = ["State", "State", "Color", "Color"]
-    return {
-        "images": torch.randn(2, 2, 3, 16, 16),
-        "candidate_mask": torch.ones(2, 2, dtype=torch.bool),
-        "set_index": torch.tensor([0, 0, 1, 1]),
-        "input_ids": torch.randint(3, 20, (4, 5)),
-        "attention_mask": torch.ones(4, 5, dtype=torch.long),
-        "target_index": torch.tensor([0, 1, 0, 1]),
-        "is_video": torch.zeros(4, dtype=torch.bool),
-        "queries": [
-            {
-                "set_name": str(i // 2),
-                "query_index": i % 2,
-                "text": "a",
-                "phenomena": [kind],
-                "n_propositions": None,
-                "challenging": False,
-            }
-            for i, kind in enumerate(kinds)
-        ],
-        "protocol": "pairs",
-    }
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_pairs_protocol(make_task: MakeTask, evaluate: Evaluate, stage: str) -> None:
-    task, batches = make_task(stage), [pairs(seed) for seed in range(6)]
-    logged = evaluate(task, batches)
-    names = {"pair_accuracy", "pair_accuracy/State", "pair_accuracy/Color"}
-    assert logged.keys() == {"test/loss", *(f"{n}test/{name}" for n in ("", "n/") for name in names)}
-    assert (logged["n/test/pair_accuracy"], logged["n/test/pair_accuracy/State"]) == (12.0, 6.0)
-    expected = []
-    for batch in batches:
-        found = logits(task, batch).view(2, 2, 2)
-        expected += [bool(pair[0, 0] > pair[0, 1] and pair[1, 1] > pair[1, 0]) for pair in found]
-    assert logged["test/pair_accuracy"] == pytest.approx(sum(expected) / 12)
 
 
 def test_video_with_too_many_candidates_names_the_key(make_task: MakeTask, image_sets: ImageSets) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 
 import contextblip
+from contextblip.cli.revision import git_commit
 from contextblip.cli.run_folder import CONFIG_FILE
 
 # Keys that only some subcommands have, with their defaults
@@ -86,26 +86,3 @@ def header() -> str:
     commit = git_commit()
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     return f"# {versions}{f', commit {commit}' if commit else ''}\n# {command}\n"
-
-
-def git_commit() -> str | None:
-    """Read the commit of the sources.
-
-    Returns:
-        The hash, with a plus sign where tracked files differ from it; ``None`` outside a repository.
-    """
-    command = [
-        "git",
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--abbrev=40",
-        "--dirty=+",
-        "--exclude=*",
-    ]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603 fixed words
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip()

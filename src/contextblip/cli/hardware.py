@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from jsonargparse import Namespace
+from lightning.pytorch import Trainer as LightningTrainer
 from lightning.pytorch.accelerators import Accelerator, CPUAccelerator, CUDAAccelerator, MPSAccelerator
 
 from contextblip.cli.parser import class_arguments
@@ -98,6 +99,18 @@ def resolve_precision(precision: Precision | None, accelerator: str | Accelerato
     if precision != "auto":
         return precision
     return "bf16-mixed" if multiplies_bf16(choose_accelerator(accelerator)) else "32-true"
+
+
+class Trainer(LightningTrainer):
+    """Lightning's trainer, whose precision may be chosen by the machine.
+
+    Args:
+        precision: Lightning's choices, or auto: bf16-mixed where the hardware multiplies bf16, else 32-true.
+        kwargs: Everything that Lightning's trainer takes.
+    """
+
+    def __init__(self, *, precision: Precision | None = None, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(precision=resolve_precision(precision, kwargs.get("accelerator", "auto")), **kwargs)
 
 
 def resolve_accumulation(config: Namespace) -> None:

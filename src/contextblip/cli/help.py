@@ -22,6 +22,7 @@ _TOP_LEVEL = (
     ("checkpoint.*", "what is kept: the metric to monitor, how many of the best, last.ckpt"),
     ("experiment", "name of the run's folder: runs/<experiment>/version_<n>"),
     ("run_dir", "exact folder instead; an earlier run's folder together with --ckpt_path best|last"),
+    ("test_after", "fit only: also test this checkpoint of the training, best or last"),
     ("seed_everything", "seed of all random numbers"),
     ("ckpt_path", "checkpoint to resume or evaluate: a path, or best or last of run_dir"),
 )

@@ -12,7 +12,6 @@ from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from lightning.pytorch import Trainer as LightningTrainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from contextblip.cli.arguments import Arguments, Source, find_default_config, read_sources
@@ -20,13 +19,22 @@ from contextblip.cli.checkpoint import compare_with_checkpoint, resolve_checkpoi
 from contextblip.cli.checks import check_nothing_lost
 from contextblip.cli.config_file import RunConfigCallback
 from contextblip.cli.errors import ParsingError, one_line
-from contextblip.cli.hardware import Precision, resolve_accumulation, resolve_precision
+from contextblip.cli.final_validation import FinalValidation
+from contextblip.cli.hardware import Trainer, resolve_accumulation, resolve_precision
+from contextblip.cli.model_checkpoint import ModelCheckpoint
 from contextblip.cli.noise import quiet
 from contextblip.cli.parser import CommandParser, DiscardLog, limited_imports
 from contextblip.cli.parsing_errors import explain_parsing
 from contextblip.cli.processes import say
 from contextblip.cli.results import print_metrics
-from contextblip.cli.run_folder import RunFolder
+from contextblip.cli.run_folder import RunFolder, shown
+from contextblip.cli.test_after import (
+    Which,
+    as_test,
+    check_test_after,
+    checkpoint_to_test,
+    prepare_test_after,
+)
 from contextblip.errors import ConfigurationError, UserError
 
 # (key, value) of the trainer -> the callback that has nothing to do then
@@ -99,18 +107,6 @@ def leave_out_idle_callbacks(trainer: Namespace) -> None:
         ]
 
 
-class Trainer(LightningTrainer):
-    """Lightning's trainer, whose precision may be chosen by the machine.
-
-    Args:
-        precision: Lightning's choices, or auto: bf16-mixed where the hardware multiplies bf16, else 32-true.
-        kwargs: Everything that Lightning's trainer takes.
-    """
-
-    def __init__(self, *, precision: Precision | None = None, **kwargs: Any) -> None:  # noqa: ANN401
-        super().__init__(precision=resolve_precision(precision, kwargs.get("accelerator", "auto")), **kwargs)
-
-
 class ContextBLIPCLI(LightningCLI):
     """The four subcommands that run a trainer.
 
@@ -170,6 +166,12 @@ class ContextBLIPCLI(LightningCLI):
             default=None,
             help="Exact folder of this run; null: runs/<experiment>/version_<next free number>.",
         )
+        parser.add_argument(
+            "--test_after",
+            type=Which | None,
+            default=None,
+            help="Checkpoint that fit also tests once training is done; null: none.",
+        )
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         # The data need the backbone's vocabulary: a second copy of its path could contradict the first.
         parser.link_arguments("model.init_args.backbone", "data.init_args.backbone")
@@ -212,8 +214,10 @@ class ContextBLIPCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Resolve what depends on the machine, then choose the run folder."""
         config = self.run_config
+        check_test_after(config, self.arguments.subcommand, self.sources)
         trainer, checkpoint = config["trainer"], config["checkpoint"]
         trainer["precision"] = resolve_precision(trainer["precision"], trainer["accelerator"])
+        self._accumulation = trainer["accumulate_grad_batches"]
         if self.subcommand == "fit":
             resolve_accumulation(config)
         if trainer["default_root_dir"] is not None:
@@ -253,9 +257,13 @@ class ContextBLIPCLI(LightningCLI):
             raise ConfigurationError(f"trainer: {one_line(str(error))}") from error
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> LightningTrainer:
-        """Leave our checkpoints out where the user wants none; Lightning refuses them then."""
-        if config["enable_checkpointing"] is False:
+        """Leave our checkpoints out where the user wants none, and add what fit needs."""
+        if config["enable_checkpointing"] is False:  # Lightning refuses them then
             callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
+        if self.subcommand == "fit":
+            callbacks = [*callbacks, FinalValidation()]
+        if self.run_config["test_after"] is not None:
+            callbacks = [*callbacks, prepare_test_after(self.model, self.datamodule)]
         return super()._instantiate_trainer(config, callbacks)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
@@ -265,21 +273,23 @@ class ContextBLIPCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run, then say what came out and where it lies."""
+        which: Which | None = self.run_config["test_after"]
         super()._run_subcommand(subcommand)
-        if self.run_config.get("verbose") and self.trainer.is_global_zero:
+        if which is not None:
+            with quiet(evaluating=True):
+                self._test(which)
+        if (which is not None or self.run_config.get("verbose")) and self.trainer.is_global_zero:
             print_metrics(self.trainer.callback_metrics)
         if not self.run_config["trainer"]["fast_dev_run"]:
             say(f"Run folder: {shown(self.folder.path)}")
 
-
-def shown(path: Path) -> str:
-    """Write a path as short as it can be.
-
-    Args:
-        path: A path.
-
-    Returns:
-        The path, relative where it lies below the working directory.
-    """
-    whole = path.absolute()
-    return str(whole.relative_to(Path.cwd())) if whole.is_relative_to(Path.cwd()) else str(whole)
+    def _test(self, which: Which) -> None:
+        """Test a checkpoint that training left, as `lightning test` in the run folder would."""
+        path = None
+        if not self.run_config["trainer"]["fast_dev_run"]:  # which leaves no checkpoint: the weights at hand
+            path = checkpoint_to_test(which, self._get(self.config_init, "checkpoint"))
+            config = as_test(self.run_config, shown(Path(path)), self._accumulation)
+            if self.trainer.is_global_zero:
+                writer = RunConfigCallback(self._parser("test"), config, self.folder.path, "test")
+                writer.save_config(self.trainer, self.model, "test")
+        self.trainer.test(self.model, ckpt_path=path, verbose=False, datamodule=self.datamodule)

@@ -120,6 +120,19 @@ class RunFolder:
         return Path(store.get(key).decode())
 
 
+def shown(path: Path) -> str:
+    """Write a path as short as it can be.
+
+    Args:
+        path: A path.
+
+    Returns:
+        The path, relative where it lies below the working directory.
+    """
+    whole = path.absolute()
+    return str(whole.relative_to(Path.cwd())) if whole.is_relative_to(Path.cwd()) else str(whole)
+
+
 def _experiment_folder(config: Namespace) -> Path:
     """Resolve ``runs/<experiment>``; the name may have parts but must stay below runs."""
     name = Path(config["experiment"])

@@ -194,7 +194,12 @@ def _csv_rows(table: ReportTable, done: set[tuple[int, str, str]]) -> Iterator[M
 
 def _our_row(table: ReportTable, entry: Entry) -> Mapping[str, object]:
     ours = entry.ours
-    flags = {"doubtful": entry.doubt, "partial": entry.is_partial, "tag_counts": table.divides_by_tags}
+    flags = {
+        "doubtful": entry.doubt,
+        "partial": entry.is_partial,
+        "tag_counts": table.divides_by_tags,
+        "baseline": entry.is_baseline,
+    }
     return {
         "table": table.paper.number,
         "row": entry.row,

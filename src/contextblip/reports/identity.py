@@ -13,7 +13,7 @@ MODEL_SETTINGS: Mapping[str, Any] = {
     "adapter_fusion": "concat",
     "adapter_zero_init": False,
     "itm_token": "enc",
-    "text_parts": "whole",
+    "parts_score": "mean",
     "inter_context_layers": 2,
     "inter_context_heads": 8,
 }
@@ -34,6 +34,8 @@ PRETRAINING_SETTINGS: Mapping[str, Any] = {
 PRETRAINING_DATA: Mapping[str, Any] = {"horizontal_flip": False}
 # the miniature world keeps its whole texts, since they are short
 TEXT_LIMITS: Mapping[str, Any] = {"max_words": 30, "max_tokens": 30}
+# joined by the model's parts_score, and kept by every world
+TEXT_PARTS: Mapping[str, Any] = {"text_parts": "whole"}
 SCORES = {"ZeroShot": "itm", "InterContext": "candidate"}
 EVALUATING_TASKS = ("ZeroShot", "FineTuning", "InterContext")
 _OF_ADAPTER = ("adapter_", "downsampling_rate")
@@ -93,6 +95,7 @@ def identify(run: Run) -> Identity:
     if run.task in SCORES:
         score = model.get("score", SCORES[run.task])
         differences |= {} if score == SCORES[run.task] else {"score": score}
+    differences |= _differences(run.data, TEXT_PARTS)
     if run.world == "real" and run.dataset == "IMAGECODE":
         differences |= _differences(run.data, TEXT_LIMITS)
     if pretraining is not None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from contextblip.paper import PaperRow, PaperTable
+from contextblip.reports.placement import PRIOR_ROW
 from contextblip.reports.tables import (
     SPLIT_WORDS,
     Entry,
@@ -166,6 +167,11 @@ def _notes(worlds: list[ReportTable], marks: dict[str, str]) -> Iterator[str]:
         "95% interval: Wilson's, of a share of n answers"
         + ("; over seeds it is that of their mean, and sd is their spread" if _pools(groups.values()) else "")
     )
+    if any(entry.is_baseline for table in worlds for entry in table.entries):
+        yield (
+            f"{PRIOR_ROW}: no model, but always guessing the place that is the target most often among the "
+            "queries of the column; what a model should be above"
+        )
     paper = worlds[0].paper
     if len(paper.columns) > _MOST_TITLES:
         named = [f"{column} {title}" for column, title in paper.columns.items() if column != title.lower()]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from contextblip.groups import MMVP_TYPES
+from contextblip.groups import MMVP_TYPES, SAMPLE_SEEDS
 from contextblip.paper import PaperTable
 from contextblip.reports.identity import Identity, setting_words
 
@@ -12,7 +12,9 @@ TABLES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 15, 16)
 ABLATION_TABLES = (4, 5, 6, 7)
 SUBSETS = {"all": "accuracy", "video": "accuracy_video", "image": "accuracy_static"}
 SWEPT = {5: "mask_ratio", 6: "adapter_layers", 7: "downsampling_rate"}
-DRAW_SEEDS = (1, 10, 100)
+# Accuracies of subsets that the best constant guess is known for
+PRIORS = {name: name.replace("accuracy", "baseline/position_prior") for name in SUBSETS.values()}
+PRIOR_ROW = "Position prior"
 
 
 class Place(NamedTuple):
@@ -105,7 +107,7 @@ def _find_draws(_: PaperTable, identity: Identity) -> Place:
     columns = {
         f"{subset}_{number}": f"accuracy/sample_{subset}_{seed}"
         for subset in ("video", "static")
-        for number, seed in enumerate(DRAW_SEEDS, start=1)
+        for number, seed in enumerate(SAMPLE_SEEDS, start=1)
     }
     return Place(identity.name, columns)
 

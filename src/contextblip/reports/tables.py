@@ -1,13 +1,13 @@
 """Sets runs beside a table of the paper: like with like, and nothing else."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from contextblip.errors import ConfigurationError
 from contextblip.paper import PaperTable, paper_table, published_counts
 from contextblip.reports.identity import EVALUATING_TASKS
-from contextblip.reports.placement import ABLATION_TABLES, TABLES, data_of, find_place
+from contextblip.reports.placement import ABLATION_TABLES, PRIOR_ROW, PRIORS, TABLES, data_of, find_place
 from contextblip.reports.pooling import Estimate, RunGroup, pool
 from contextblip.runs import Run
 
@@ -23,22 +23,26 @@ class Entry:
     Attributes:
         row: Label of the row.
         column: Id of the column.
+        metric: What was measured, such as ``accuracy_video``.
         ours: Our number.
         split: Split it belongs to.
         group: The runs behind it.
         paper: The paper's number in percent, ``None`` where it has none or ours is of another world.
         doubt: Why the paper's number is doubtful.
         is_partial: Whether fewer queries were counted than the split has.
+        is_baseline: Whether it is no model's but what guessing has.
     """
 
     row: str
     column: str
+    metric: str
     ours: Estimate
     split: str
     group: RunGroup
     paper: float | None = None
     doubt: str | None = None
     is_partial: bool = False
+    is_baseline: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def build_report(
 
 
 def _n_rows(tables: Iterable[ReportTable]) -> int:
-    return len({entry.row for table in tables for entry in table.entries})
+    return len({entry.row for table in tables for entry in table.entries if not entry.is_baseline})
 
 
 def _further_notes(single: Sequence[int]) -> list[str]:
@@ -220,10 +224,24 @@ def _entries(table: PaperTable, group: RunGroup, *, tags: bool) -> list[Entry] |
         paper = paper_percent(table, place.row, column) if is_real else None
         doubt = table.doubt(place.row, column) if is_real else None
         partial = is_real and _is_partial(group.first)
-        entries.append(Entry(place.row, column, ours, group.first.split, group, paper, doubt, partial))
+        split = group.first.split
+        entries.append(Entry(place.row, column, name, ours, split, group, paper, doubt, partial))
     if not entries:
         return f"it has none of {', '.join(list(place.columns.values())[:3])}"
     return entries
+
+
+def _baseline(entries: Iterable[Entry]) -> list[Entry]:
+    """Give the best constant guess in each column, as the first run has it that counted one."""
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        metric = PRIORS.get(entry.metric)
+        ours = entry.group.estimate(metric) if metric and entry.column not in found else None
+        if metric and ours:
+            found[entry.column] = replace(
+                entry, row=PRIOR_ROW, metric=metric, ours=ours, paper=None, doubt=None, is_baseline=True
+            )
+    return list(found.values())
 
 
 def whole_size(run: Run) -> int | None:
@@ -252,6 +270,7 @@ def _table(table: PaperTable, world: World, entries: Sequence[Entry], tags: bool
     chosen = [entry for entry in entries if entry.group.first.world == world]
     if not chosen:
         return None
+    chosen += _baseline(chosen)
     labels = [row.label for row in table.rows]
     # rows that the paper lacks come after its own, in the order of the runs
     labels += [row for row in dict.fromkeys(entry.row for entry in chosen) if row not in labels]

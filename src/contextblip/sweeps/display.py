@@ -18,6 +18,8 @@ STYLES = {"running": "bold", "failed": "red", "skipped": "red", "finished": "gre
 # In this order where the terminal is too low for all
 URGENCY = ("failed", "running", "skipped", "stopped", "elsewhere", "to resume", "to do", "finished")
 
+ROOMY = 90  # columns of a terminal
+
 
 class Display:
     """Follows the runs of a sweep. Use it as a context.
@@ -84,9 +86,10 @@ class Display:
         room = max(3, self.console.height - 6)
         if len(shown) > room:
             shown = sorted(shown, key=lambda key: URGENCY.index(self.progress[key].state))[:room]
-        table = Table("run", "for", "state", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        table.add_column("time", justify="right")
-        table.add_column("latest")
+        gap = 2 if self.console.width >= ROOMY else 1
+        table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
+        for name in ("run", "for", "state", "time", "latest"):  # a row that breaks would push others out
+            table.add_column(name, justify="right" if name == "time" else "left", no_wrap=True)
         for key in shown:
             run, progress = self.runs[key], self.progress[key]
             cells = [run.name, uses(run), progress.state, shown_time(progress.seconds), progress.metric]

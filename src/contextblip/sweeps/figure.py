@@ -14,7 +14,7 @@ from contextblip.sweeps.summary import SUBSETS, Estimate
 # Okabe and Ito's colours, told apart with any kind of colour vision; markers differ too
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX"
-NOTE = "shaded: 95% Wilson interval over the n queries"
+NOTE = "95% Wilson interval over the n queries"
 SEEDS = "; black dots: single seeds"
 
 
@@ -50,7 +50,8 @@ def draw(path: Path, planned: PlannedSweep, estimates: Sequence[Estimate]) -> bo
     heading = {"title": planned.sweep.title, "title_fontsize": 15}
     figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=12, frameon=False, **heading)
     several = any(len(found.values) > 1 for found in known)
-    figure.supxlabel(f"{NOTE}{SEEDS if several else ''}", fontsize=9.5, color="#444444")
+    mark = "shaded" if scale.is_ordered and len(planned.points) > 1 else "bars"
+    figure.supxlabel(f"{mark}: {NOTE}{SEEDS if several else ''}", fontsize=9.5, color="#444444")
     draft = path.with_name(f".{os.getpid()}.{path.name}")
     figure.savefig(draft, dpi=160)
     draft.replace(path)
@@ -114,7 +115,9 @@ def _draw_panel(panel: Any, estimates: Sequence[Estimate], scale: _Scale) -> Non
         line = {"linestyle": "-" if scale.is_ordered else "none", "linewidth": 2}
         panel.plot(places, means, marker=MARKERS[kind], markersize=8, label=label, **line, **style)
         if scale.is_ordered and len(found) > 1:
-            panel.fill_between(places, lows, highs, alpha=0.18, linewidth=0, **style)
+            panel.fill_between(places, lows, highs, alpha=0.15, linewidth=0, **style)
+            for edge in (lows, highs):  # bands overlap; their edges tell whose is whose
+                panel.plot(places, edge, linewidth=1, alpha=0.6, linestyle=":", **style)
         else:
             panel.vlines(places, lows, highs, linewidth=2.5, alpha=0.55, **style)
         for place, each in zip(places, found, strict=True):

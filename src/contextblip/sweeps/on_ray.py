@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Mapping, Sequence
@@ -12,15 +13,21 @@ from typing import Any
 
 from contextblip.cli.errors import one_line
 from contextblip.errors import ConfigurationError
+from contextblip.sweeps.leash import LEASH
 from contextblip.sweeps.plan import Run
 from contextblip.sweeps.results import ResultsFile
-from contextblip.sweeps.run_process import COMMAND
+from contextblip.sweeps.run_process import COMMAND, count_cores
 from contextblip.sweeps.run_state import is_done
 from contextblip.sweeps.schedule import Listener, Scheduler, Workplace, latest_metric
 from contextblip.sweeps.work import PENDING, Progress
 
 INSTALL = "--ray needs ray: pip install contextblip[ray]"
 WAIT_SECONDS = 1.0
+CANCEL_SECONDS = 30.0  # a task gives its command 20 of them to stop
+# Of a Ray that is started here: chains are a few kilobytes, and this is the least that Ray accepts
+_STORE_BYTES = 80 * 1024 * 1024
+# No telemetry; under `uv run` Ray would build the environment anew on each worker, from a copy of the folder
+_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ def run_chain(chain: Chain) -> dict[str, Progress]:
         results=ResultsFile(chain.results),
         token=chain.token,
         cwd=chain.cwd,
-        command=chain.command,
+        command=(*LEASH, *chain.command),
     )
     Scheduler({run.hash: run for run in chain.runs}, progress, place, _Silent()).work()
     return progress
@@ -123,28 +130,44 @@ class RayScheduler:
         self.options = options
         self.listener = listener
         self.ray = import_ray()
+        self._is_own = False
 
     def connect(self) -> None:
-        """Reach the cluster.
+        """Reach the cluster; a connection that this process has already is used, and left open at the end.
 
         Raises:
             ConfigurationError: There is no such cluster.
         """
+        if self.ray.is_initialized():
+            return
+        options: dict[str, Any] = {"address": self.options.address, "log_to_driver": False}
+        if self.options.address == "local":
+            options |= {"num_cpus": count_cores(), "object_store_memory": _STORE_BYTES}
+            options |= {"include_dashboard": False, "logging_level": logging.ERROR}
         before = signal.getsignal(signal.SIGTERM)
         try:
-            self.ray.init(address=self.options.address, log_to_driver=False, ignore_reinit_error=True)
+            self.ray.init(**options)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise ConfigurationError(f"--ray {self.options.address}: {one_line(str(error))}") from error
-        signal.signal(signal.SIGTERM, before)  # Ray replaces it, and would end without stopping the tasks
+        finally:
+            signal.signal(signal.SIGTERM, before)  # Ray's own would end without stopping the tasks
+        self._is_own = True
 
     def work(self) -> None:
-        """Run all chains; failures are noted in the states."""
-        gpus = self.options.gpus
-        if gpus is None:
-            gpus = 1 if self.ray.cluster_resources().get("GPU", 0) else 0
-        task = self.ray.remote(num_cpus=self.options.cpus, num_gpus=gpus, max_retries=self.options.retries)(
-            run_chain
-        )
+        """Run all chains; failures are noted in the states.
+
+        Raises:
+            ConfigurationError: A Ray that was started here can never give what a task asks for.
+            KeyboardInterrupt: After all tasks have been cancelled.
+        """
+        try:
+            self._follow(self.ray.remote(**self._claim(), max_retries=self.options.retries)(run_chain))
+        finally:
+            if self._is_own:
+                self.ray.shutdown()
+
+    def _follow(self, task: Any) -> None:  # noqa: ANN401  # ray is not installed everywhere
+        """Start the tasks and wait for them; whatever ends the waiting cancels them."""
         waiting = {task.remote(chain): chain for chain in self.chains}
         try:
             while waiting:
@@ -158,8 +181,20 @@ class RayScheduler:
             for reference in waiting:
                 self.ray.cancel(reference)  # raises KeyboardInterrupt in the task, which stops its command
             if waiting:
-                self.ray.wait(list(waiting), num_returns=len(waiting), timeout=30)
-            self.ray.shutdown()
+                self.ray.wait(list(waiting), num_returns=len(waiting), timeout=CANCEL_SECONDS)
+
+    def _claim(self) -> dict[str, float]:
+        """Say what a task takes, after a look at whether a machine of the cluster has as much."""
+        cpus, gpus = self.options.cpus, self.options.gpus
+        if gpus is None:
+            gpus = 1 if self.ray.cluster_resources().get("GPU", 0) else 0
+        machines = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        if not any(has.get("CPU", 0) >= cpus and has.get("GPU", 0) >= gpus for has in machines):
+            asked = f"no machine has {cpus:g} CPUs and {gpus:g} GPUs, which --cpus_per_run and --gpus_per_run"
+            if self.options.address == "local":
+                raise ConfigurationError(f"--ray local: {asked} ask for")
+            logging.getLogger(__name__).warning("%s ask for; waiting until one joins the cluster", asked)
+        return {"num_cpus": cpus, "num_gpus": gpus}
 
     def _collect(self, reference: Any, chain: Chain) -> None:  # noqa: ANN401  # ray is not installed everywhere
         """Take over what became of a chain."""
@@ -201,6 +236,8 @@ def import_ray() -> Any:  # noqa: ANN401  # ray is not installed everywhere
     Raises:
         ConfigurationError: It is not installed.
     """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)  # Ray reads them when it is imported
     try:
         return import_module("ray")
     except ModuleNotFoundError as error:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from contextblip.cli.config_file import git_commit
+from contextblip.cli.revision import git_commit
 from contextblip.errors import ConfigurationError
 from contextblip.sweeps.locks import RunLock
 from contextblip.sweeps.plan import Run

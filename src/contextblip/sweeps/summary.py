@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from contextblip.estimates import Interval, mean_and_sd, seed_interval, wilson
+from contextblip.groups import is_share
 from contextblip.sweeps.plan import PlannedSweep, Point, show_value
 
 # Metrics to what a reader calls them
@@ -55,8 +56,8 @@ class Estimate:
 
     @property
     def wilson(self) -> Interval | None:
-        """Wilson's 95% interval of the mean, as if of one run: more seeds bring no further queries."""
-        if self.mean is None or not self.count or not 0 <= self.mean <= 1:
+        """Wilson's 95% interval of a share, as if of one run: more seeds bring no further queries."""
+        if self.mean is None or not self.count or not is_share(self.metric):
             return None
         return wilson(round(self.mean * self.count), self.count)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
@@ -148,17 +149,20 @@ def _work_on_ray(
 
 
 def _write_reports(plan: Plan, results: ResultsFile, out: Path, console: Console) -> None:
-    """Write summary, plot and table of each sweep, with what is there."""
+    """Write summary, plot and table of each sweep, with what is there; a terminal shows the table too."""
     rows = results.rows()
     for planned in plan.sweeps:
-        if not planned.sweep.measures:
+        estimates = estimate(planned, rows)
+        if not any(found.values for found in estimates):
             continue
         folder = out / planned.sweep.name
         folder.mkdir(parents=True, exist_ok=True)
-        estimates = estimate(planned, rows)
         write_summary(folder / "summary.csv", estimates, planned.sweep.name)
-        (folder / "table.md").write_text(markdown(plan, planned, estimates), encoding="utf-8")
+        table = markdown(plan, planned, estimates)
+        (folder / "table.md").write_text(table, encoding="utf-8")
         drawn = draw(folder / "plot.png", planned, estimates)
+        if console.is_terminal and drawn:
+            console.print(Markdown(table))
         names = ["summary.csv", "table.md", *(["plot.png"] if drawn else [])]
         console.print(f"{folder}: {', '.join(names)}", markup=False, highlight=False, soft_wrap=True)
 

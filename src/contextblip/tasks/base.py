@@ -61,7 +61,6 @@ class ContextBLIPTask(LightningModule):
     new_parts: tuple[str, ...] = ()
     # Whether a random backbone is kept in the run folder, where later stages can name it.
     keeps_random_backbone = True
-
     # What the candidates are ranked by, in the tasks that rank.
     ranks_by: str | None = None
 
@@ -134,8 +133,9 @@ class ContextBLIPTask(LightningModule):
         loaded = {key.split(".")[0] for key in adapted.state_dict}
         self._untrained -= loaded
         self._backbone_adapted |= bool(loaded & set(BACKBONE_PARTS))
-        if self.ranks_by == "itm" and "score_head" in loaded:
-            log.warning("%s is fine-tuned: its ITM head, which ranks here, was not", self.init_from)
+        if self.ranks_by not in (None, "candidate") and "score_head" in loaded:
+            head = str(self.ranks_by).upper()  # ITM, ITC or both: fine-tuning's loss has none of them
+            log.warning("%s is fine-tuned: its %s head, which ranks here, was not", self.init_from, head)
 
     def _freeze(self) -> None:
         """Leave gradients on the trained parts only, before any strategy wraps the module."""

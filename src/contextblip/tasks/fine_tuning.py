@@ -9,8 +9,9 @@ from contextblip.models.adapter import AdapterFusion
 from contextblip.models.config import BackboneConfig
 from contextblip.models.contextblip import ContextBLIP, ITMToken
 from contextblip.optim import OptimizerName, build_optimizer, exponential_schedule, parameter_group
+from contextblip.tasks.candidate_scoring import CandidateScores
 from contextblip.tasks.checking import check, check_optimizer
-from contextblip.tasks.retrieval import CandidateScores, RetrievalTask
+from contextblip.tasks.retrieval import RetrievalTask
 from contextblip.types import RetrievalBatch
 
 

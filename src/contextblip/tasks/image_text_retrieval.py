@@ -58,8 +58,9 @@ class ImageTextRetrieval(EvaluationOnly, ContextBLIPTask):
         rerank_top_k: Candidates of each query that are ranked anew, 256 in BLIP for COCO; 0: none, ITC alone
             ranks; more than the gallery has: all pairs.
         rerank_chunk_size: Pairs fused at once.
-        rerank_score: ``itm_plus_itc`` adds the similarity to the logit of a match, as BLIP's published test
-            does, whose numbers are the ones to compare with; ``itm`` is the margin of a match over none.
+        rerank_score: ``itm+itc`` (``itm_plus_itc`` too) adds the similarity to the logit of a match, as
+            BLIP's published test does, whose numbers are the ones to compare with; ``itm`` is the margin of
+            a match over none.
     """
 
     ranks_by = "itm"
@@ -78,7 +79,7 @@ class ImageTextRetrieval(EvaluationOnly, ContextBLIPTask):
         itm_token: ITMToken = "enc",
         rerank_top_k: int = 256,
         rerank_chunk_size: int = 256,
-        rerank_score: RerankScore = "itm_plus_itc",
+        rerank_score: RerankScore = "itm+itc",
     ) -> None:
         super().__init__(
             backbone,

@@ -1,4 +1,4 @@
-"""The ITM scores of image-text pairs, chunk by chunk."""
+"""The scores of image-text pairs, and a gallery's, chunk by chunk."""
 
 import time
 from typing import Literal
@@ -11,8 +11,25 @@ from contextblip.models.contextblip import ContextBLIP
 from contextblip.reranking import PairChunk
 from contextblip.tasks.retrieval_gallery import Gallery
 
-RerankScore = Literal["itm", "itm_plus_itc"]
+# the last is an older word for the second
+RerankScore = Literal["itm", "itm+itc", "itm_plus_itc"]
 SECONDS_BETWEEN_REPORTS = 60.0
+
+
+def pair_scores(itm_logits: Tensor, similarities: Tensor | None = None) -> Tensor:
+    """Score pairs by the ITM head, alone or with their ITC similarity.
+
+    Args:
+        itm_logits: ``(N, 2)`` float32, class 1 is a match.
+        similarities: Cosine similarity of the unimodal features, ``(N,)``; ``None`` leaves it out.
+
+    Returns:
+        The margin of a match over none; with similarities their sum with the logit of a match, by which
+        BLIP's published test re-ranks; ``(N,)``.
+    """
+    if similarities is None:
+        return itm_logits[:, 1] - itm_logits[:, 0]
+    return itm_logits[:, 1] + similarities
 
 
 class PairScorer:
@@ -58,9 +75,9 @@ class PairScorer:
             logits = self.model.itm_logits(fused.to(self.model.itm_head.weight.dtype)).float()
         self._report(len(logits))
         if self.kind == "itm":
-            return logits[:, 1] - logits[:, 0]
+            return pair_scores(logits)
         images = gallery.image_features[chunk.images][chunk.image_index]
-        return logits[:, 1] + (images * gallery.text_features[chunk.texts]).sum(dim=1)
+        return pair_scores(logits, (images * gallery.text_features[chunk.texts]).sum(dim=1))
 
     def _report(self, pairs: int) -> None:
         self.done += pairs

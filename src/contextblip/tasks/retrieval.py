@@ -1,39 +1,29 @@
 """What zero-shot retrieval and both fine-tuning stages share: scoring candidates and counting (Sec. 4)."""
 
+import math
 import warnings
-from typing import Literal, NamedTuple
 
-import torch
 from torch import Tensor
+from torchmetrics import MeanMetric
 
 from contextblip.errors import DatasetError
 from contextblip.losses import loss_candidates
 from contextblip.metrics import PairAccuracy, RetrievalAccuracy, flat_shares
-from contextblip.tasks.base import ContextBLIPTask
+from contextblip.ranking_metrics import ranking_metrics
+from contextblip.tasks.candidate_scoring import CandidateScores, CandidateScoring
 from contextblip.types import RetrievalBatch, RetrievalOutput
 
-Score = Literal["itm", "candidate"]
 
-
-class CandidateScores(NamedTuple):
-    """Scores of each query's candidates.
-
-    Attributes:
-        candidate_logits: fp32 margins that rank, -inf at padding, ``(B, K)``.
-        scores: Probabilities for display, 0 at padding, ``(B, K)`` float32.
-    """
-
-    candidate_logits: Tensor
-    scores: Tensor
-
-
-class RetrievalTask(ContextBLIPTask):
+class RetrievalTask(CandidateScoring):
     """Base of the tasks that choose one of K candidates.
 
     Logs, for validation and test: ``loss``, the cross entropy over the candidates; ``accuracy``,
-    ``accuracy_video``, ``accuracy_static``, ``accuracy/<phenomenon>``, ``accuracy/propositions_<n>`` and
-    ``accuracy/words_<from>-<to>``; for pairs (MMVP-VLM) ``pair_accuracy`` and ``pair_accuracy/<type>``; each
-    with the number of queries or pairs under ``n/<name>``. Unlabelled queries are scored but not counted.
+    ``accuracy_video``, ``accuracy_static``, ``accuracy/<phenomenon>``, ``accuracy/propositions_<n>``,
+    ``accuracy/words_<from>-<to>`` and ``accuracy/sample_<subset>_<seed>`` (the draws of Table 8);
+    ``mean_rank`` and ``mrr`` of the target and ``baseline/position_prior``, the best constant guess, each
+    also ``_video`` and ``_static``; ``frame_distance`` from prediction to target in videos; ``ece``, the
+    calibration error. For pairs (MMVP-VLM) ``loss``, ``pair_accuracy`` and ``pair_accuracy/<type>`` alone.
+    The number of queries or pairs is under ``n/<name>``. Unlabelled queries are scored but not counted.
     """
 
     def score(self, batch: RetrievalBatch) -> CandidateScores:
@@ -46,82 +36,6 @@ class RetrievalTask(ContextBLIPTask):
             Logits and scores.
         """
         raise NotImplementedError
-
-    def fuse_candidates(self, batch: RetrievalBatch) -> tuple[Tensor, Tensor]:
-        """Encode each real image once and fuse every query with each of its candidates.
-
-        Args:
-            batch: Queries over image sets.
-
-        Returns:
-            Fused states of the N real pairs, query by query, ``(N, L, D)``, and where they stand,
-            ``(B, K)`` bool.
-        """
-        real = batch["candidate_mask"]
-        image_embeds = self.model.encode_images(batch["images"][real]).image_embeds
-        rows = (real.flatten().cumsum(0) - 1).view_as(real)  # row of image_embeds for each real candidate
-        candidate_mask = real[batch["set_index"]]
-        query, candidate = candidate_mask.nonzero(as_tuple=True)
-        fused = self.model.fuse(
-            batch["input_ids"][query],
-            batch["attention_mask"][query],
-            image_embeds,
-            image_index=rows[batch["set_index"][query], candidate],
-        )
-        return fused.multimodal_embeds, candidate_mask
-
-    def itm_scores(self, multimodal_embeds: Tensor, candidate_mask: Tensor) -> CandidateScores:
-        """Score by the ITM head: the margin ranks, the probability of a match is shown.
-
-        Args:
-            multimodal_embeds: Fused states of the real pairs, ``(N, L, D)``.
-            candidate_mask: Where they stand, ``(B, K)`` bool.
-
-        Returns:
-            Logits and scores.
-        """
-        with self._full_precision():
-            logits = self.model.itm_logits(self._as_weights(multimodal_embeds)).float()
-        margin = spread(logits[:, 1] - logits[:, 0], candidate_mask, -torch.inf)
-        return CandidateScores(margin, spread(logits.softmax(dim=1)[:, 1], candidate_mask, 0.0))
-
-    def head_scores(self, features: Tensor, batch: RetrievalBatch, inter_context: bool) -> CandidateScores:
-        """Score by the head of stage one, with or without the inter-context encoder before it.
-
-        Args:
-            features: Unit-norm fused features, zero at padding, ``(B, K, D)``.
-            batch: Queries over image sets.
-            inter_context: Whether the candidates see one another.
-
-        Returns:
-            Logits and scores.
-        """
-        candidate_mask = batch["candidate_mask"][batch["set_index"]]
-        with self._full_precision():
-            logits = self.model.score_candidates(
-                self._as_weights(features), batch["is_video"], candidate_mask, inter_context=inter_context
-            )
-        return CandidateScores(logits, logits.softmax(dim=1))
-
-    def candidate_features(self, batch: RetrievalBatch) -> Tensor:
-        """Return the unit-norm fused feature of each query and candidate, zero at padding.
-
-        Args:
-            batch: Queries over image sets.
-
-        Returns:
-            ``(B, K, D)``.
-        """
-        multimodal_embeds, candidate_mask = self.fuse_candidates(batch)
-        return spread(self.model.candidate_features(multimodal_embeds), candidate_mask, 0.0)
-
-    def _full_precision(self) -> torch.autocast:
-        """Switch mixed precision off: in bf16 the logits of close candidates would tie."""
-        return torch.autocast(self.device.type, enabled=False)
-
-    def _as_weights(self, states: Tensor) -> Tensor:
-        """Bring states to the precision of the heads, fp32 unless the whole model is lower."""
-        return states.to(self.model.itm_head.weight.dtype)
 
     def candidate_loss(self, batch: RetrievalBatch, scored: CandidateScores) -> Tensor:
         """Return the training loss and log it.
@@ -151,6 +65,9 @@ class RetrievalTask(ContextBLIPTask):
         if not hasattr(self, "accuracy"):
             self.accuracy = RetrievalAccuracy()
             self.pair_accuracy = PairAccuracy()
+            self.ranking = ranking_metrics()
+            # the trainer's own mean over processes is off where they have unequal shares of the queries
+            self.mean_loss = MeanMetric(nan_strategy=math.nan)
 
     def validation_step(self, batch: RetrievalBatch) -> RetrievalOutput:
         """Score and count.
@@ -161,7 +78,7 @@ class RetrievalTask(ContextBLIPTask):
         Returns:
             Scores and predictions, a `RetrievalOutput`.
         """
-        return self._evaluate(batch, "val")
+        return self._evaluate(batch)
 
     def test_step(self, batch: RetrievalBatch) -> RetrievalOutput:
         """Score and count.
@@ -172,7 +89,7 @@ class RetrievalTask(ContextBLIPTask):
         Returns:
             Scores and predictions, a `RetrievalOutput`.
         """
-        return self._evaluate(batch, "test")
+        return self._evaluate(batch)
 
     def predict_step(self, batch: RetrievalBatch) -> RetrievalOutput:
         """Score, whether labelled or not.
@@ -185,55 +102,49 @@ class RetrievalTask(ContextBLIPTask):
         """
         return retrieval_output(batch, self.score(batch))
 
-    def _evaluate(self, batch: RetrievalBatch, stage: str) -> RetrievalOutput:
-        """Score a batch, count the labelled queries and log their loss."""
+    def _evaluate(self, batch: RetrievalBatch) -> RetrievalOutput:
+        """Score a batch and count the labelled queries."""
         output = retrieval_output(batch, self.score(batch))
         labelled = batch["target_index"] >= 0
         if not bool(labelled.any()):
             return output
         logits, target = output["candidate_logits"][labelled], batch["target_index"][labelled]
-        size = len(target)
-        self.log(f"{stage}/loss", loss_candidates(logits, target), batch_size=size, sync_dist=True)
+        self.mean_loss.update(loss_candidates(logits, target), len(target))
         queries = [query for query, known in zip(batch["queries"], labelled.tolist(), strict=True) if known]
         if batch["protocol"] == "pairs":
             self.pair_accuracy.update_pairs(logits, target, batch["set_index"][labelled], queries)
         else:
-            correct = output["prediction"][labelled] == target
-            self.accuracy.update_queries(correct, batch["is_video"][labelled], queries)
+            prediction, is_video = output["prediction"][labelled], batch["is_video"][labelled]
+            self.accuracy.update_queries(prediction == target, is_video, queries)
+            self.ranking.update(
+                candidate_logits=logits,
+                candidate_mask=output["candidate_mask"][labelled],
+                prediction=prediction,
+                target_index=target,
+                is_video=is_video,
+                queries=queries,
+            )
         return output
 
     def on_validation_epoch_end(self) -> None:
-        """Log the accuracies."""
+        """Log what was counted."""
         self._log_accuracies("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log the accuracies."""
+        """Log what was counted."""
         self._log_accuracies("test")
 
     def _log_accuracies(self, stage: str) -> None:
-        for metric in (self.accuracy, self.pair_accuracy):
-            with warnings.catch_warnings():
-                # Every process must take part in the sum, also one that had nothing to count.
-                warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
-                shares = metric.compute()
-            self.log_dict(flat_shares(shares, stage), sync_dist=True)
+        counters = (self.accuracy, self.pair_accuracy, self.ranking)
+        with warnings.catch_warnings():
+            # Every process must take part in the sum, also one that had nothing to count.
+            warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
+            counted = {name: value for counter in counters for name, value in counter.compute().items()}
+            loss = float(self.mean_loss.compute())
+        if counted:
+            self.log_dict({f"{stage}/loss": loss} | flat_shares(counted, stage), sync_dist=True)
+        for metric in (*counters, self.mean_loss):
             metric.reset()
-
-
-def spread(values: Tensor, where: Tensor, fill: float) -> Tensor:
-    """Put one value a real pair into its place among the candidates.
-
-    Args:
-        values: ``(N,)`` or ``(N, D)``.
-        where: True at N places, ``(B, K)`` bool.
-        fill: Value elsewhere.
-
-    Returns:
-        ``(B, K)`` or ``(B, K, D)``.
-    """
-    placed = values.new_full((*where.shape, *values.shape[1:]), fill)
-    placed[where] = values
-    return placed
 
 
 def retrieval_output(batch: RetrievalBatch, scored: CandidateScores) -> RetrievalOutput:

@@ -1,0 +1,54 @@
+"""Checkpoints of a run: the best by a metric, and the last, which is the last."""
+
+from __future__ import annotations
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint as LightningModelCheckpoint
+
+
+class ModelCheckpoint(LightningModelCheckpoint):
+    """Lightning's, with a ``last.ckpt`` that is written whenever a checkpoint is due.
+
+    Lightning writes it only together with a new best one, so that with a monitored metric it holds the best
+    weights: a resumed run would repeat all epochs since. The class keeps Lightning's name, under which its
+    state stands in checkpoints.
+    """
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save what is due after a validation.
+
+        Args:
+            trainer: Knows how far training is.
+            pl_module: Unused.
+        """
+        super().on_validation_end(trainer, pl_module)
+        if not self._should_save_on_train_epoch_end(trainer):
+            self._keep_last(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save what is due after an epoch.
+
+        Args:
+            trainer: Knows how far training is.
+            pl_module: Unused.
+        """
+        super().on_train_epoch_end(trainer, pl_module)
+        if self._should_save_on_train_epoch_end(trainer):
+            self._keep_last(trainer)
+
+    def _keep_last(self, trainer: Trainer) -> None:
+        """Write ``last.ckpt`` unless this step has been saved, in epochs that are to be saved."""
+        due = self._every_n_epochs >= 1 and (trainer.current_epoch + 1) % self._every_n_epochs == 0
+        if self.save_last is True and due and not self._should_skip_saving_checkpoint(trainer):
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the last weights, whatever the interval.
+
+        Args:
+            trainer: Knows how far training is.
+            pl_module: Unused.
+        """
+        super().on_train_end(trainer, pl_module)
+        if self.save_last is True and not self._should_skip_saving_checkpoint(trainer):
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
