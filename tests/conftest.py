@@ -1,5 +1,6 @@
-"""A tiny miniature world and backbone, made once a session, and a folder that looks like the checkout."""
+"""A tiny miniature world and backbone, the real sample files, and a folder that looks like the checkout."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,15 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).symlink_to(ROOT / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real sample files; tests that need it are skipped, loudly, where it is absent."""
+    folder = Path(os.environ.get("CONTEXTBLIP_DATA", ROOT / ".." / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"REAL FILES NOT CHECKED: no {folder}; set CONTEXTBLIP_DATA")
+    return folder
 
 
 @pytest.fixture(scope="session")

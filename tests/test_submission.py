@@ -70,6 +70,31 @@ def test_predict_writes_what_the_check_takes(
     assert "would be refused: set " in capsys.readouterr().err
 
 
+def test_the_whole_real_test_split_makes_a_submission(
+    real_data: Path, backbone: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Real texts; images, which are not there, are links to one small picture."""
+    root = tmp_path / "imagecode"
+    root.mkdir()
+    source = real_data / "imagecode" / "test_data_unlabeled.json"
+    (root / source.name).symlink_to(source.absolute())
+    picture = next((world / "imagecode" / "image-sets").rglob("*.jpg"))
+    for name in json.loads(source.read_text()):
+        folder = root / "image-sets" / name
+        folder.mkdir(parents=True)
+        for number in range(10):
+            (folder / f"img{number}.jpg").symlink_to(picture)
+    experiment = Path(__file__).parents[1] / "experiments" / "zero_shot.yaml"
+    run = tmp_path / "run"
+    words = ["--data.root", str(root), "--data.num_workers", "0", "--trainer.accelerator", "cpu"]
+    words += ["--model.backbone", str(backbone), "--run_dir", str(run)]
+    main(["predict", "--config", str(experiment), *words])
+    submission = json.loads((run / "submission.json").read_text())
+    assert (len(submission), sum(map(len, submission.values()))) == (1046, 2306)
+    main(["submit-check", str(run / "submission.json"), "--root", str(root)])
+    assert "all in place" in capsys.readouterr().out
+
+
 def test_labelled_predictions_are_no_submission(world: Path, backbone: Path, tmp_path: Path) -> None:
     root = Path(__file__).parents[1]
     arguments = ["--model.backbone", str(backbone), "--data.root", str(world), "--data.num_workers", "0"]

@@ -1,4 +1,4 @@
-"""Where the real sample files lie, and how to make small images."""
+"""Where the recorded tensors lie, and how to make small images."""
 
 import json
 import os
@@ -9,15 +9,6 @@ import pytest
 from PIL import Image
 
 REPOSITORY = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    """Folder of real sample files; tests that need it are skipped, loudly, where it is absent."""
-    folder = Path(os.environ.get("CONTEXTBLIP_DATA", REPOSITORY / ".." / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"REAL FILES NOT CHECKED: no {folder}; set CONTEXTBLIP_DATA")
-    return folder
 
 
 @pytest.fixture(scope="session")
