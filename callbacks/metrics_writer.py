@@ -8,12 +8,16 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from contextblip.run_record import current_config, note, numbers_key, read_record
+
 
 class MetricsWriter(Callback):
     """Keeps ``metrics.json`` in the run folder (``trainer.default_root_dir``): flat names to numbers.
 
-    Names are those that were logged (``test/accuracy_video``, ``n/test/accuracy_video``). Numbers that an
-    earlier command of the same run left stay unless they are measured again. What is not finite becomes null.
+    Names are those that were logged (``test/accuracy_video``, ``n/test/accuracy_video``). A test takes away
+    all that an earlier test of the same run left, validation what an earlier validation left, so that
+    numbers of one stage are those of one command; ``configs.json`` names its configuration. What is not
+    finite becomes null.
 
     Args:
         filename: Name of the file in the run folder.
@@ -30,7 +34,7 @@ class MetricsWriter(Callback):
             pl_module: Unused.
         """
         if not trainer.sanity_checking:
-            self._write(trainer)
+            self._write(trainer, "val")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
         """Write what the epoch's training measured.
@@ -48,21 +52,43 @@ class MetricsWriter(Callback):
             trainer: Holds the metrics and knows the run folder.
             pl_module: Unused.
         """
-        self._write(trainer)
+        self._write(trainer, "test")
 
-    def _write(self, trainer: Trainer) -> None:
-        """Merge the current metrics into the file, replacing it in one step."""
+    def _write(self, trainer: Trainer, stage: str | None = None) -> None:
+        """Put the current metrics into the file, in the place of all that it has of the stage."""
         metrics = trainer.callback_metrics  # asked for in every process: computing them may synchronise
         if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False) or not metrics:
             return
         path = Path(trainer.default_root_dir) / self.filename
-        merged = read_metrics(path) | {name: as_number(name, value) for name, value in metrics.items()}
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_text(
-            json.dumps(dict(sorted(merged.items())), indent=2, allow_nan=False) + "\n", encoding="utf-8"
-        )
-        draft.replace(path)
+        kept = read_metrics(path)
+        if stage is not None:
+            kept = self._make_room(trainer, path, kept, stage)
+        _replace(path, kept | {name: as_number(name, value) for name, value in metrics.items()})
+
+    def _make_room(
+        self, trainer: Trainer, path: Path, found: dict[str, float | int | None], stage: str
+    ) -> dict[str, float | int | None]:
+        """Leave out a stage's earlier numbers and record whose configuration the next ones belong to."""
+        kept = {
+            name: value for name, value in found.items() if not name.startswith((f"{stage}/", f"n/{stage}/"))
+        }
+        key, config = numbers_key(self.filename, stage), current_config(trainer)
+        if read_record(path.parent).get(key) != config:
+            if len(kept) < len(found):
+                # were the run killed now, there would be no numbers rather than some under another's name
+                _replace(path, kept)
+            note(path.parent, key, config)
+        return kept
+
+
+def _replace(path: Path, metrics: dict[str, float | int | None]) -> None:
+    """Write the file in one step."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(
+        json.dumps(dict(sorted(metrics.items())), indent=2, allow_nan=False) + "\n", encoding="utf-8"
+    )
+    draft.replace(path)
 
 
 def read_metrics(path: Path) -> dict[str, float | int | None]:

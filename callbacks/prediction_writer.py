@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from contextblip.ranking_metrics import fractional_ranks, frame_distances
+from contextblip.run_record import current_config, note, read_record
 from contextblip.types import RetrievalOutput
 
 
@@ -18,7 +19,8 @@ class PredictionWriter(Callback):
 
     Rows are streamed while the run goes on and the file appears under its name when all are there. With
     several processes each writes a part on the shared file system; rank zero joins them in rank order and
-    keeps one row for each query that a padding sampler repeated.
+    keeps one row for each query that a padding sampler repeated. ``configs.json`` names the configuration of
+    the command that wrote them.
 
     A row has ``set``, ``query_index``, ``text``, ``target`` (null where unlabelled), ``logits``, ``scores``
     (both of the real candidates, in order), ``prediction``, ``target_rank`` (1 is best, those that tie share
@@ -90,7 +92,12 @@ class PredictionWriter(Callback):
             for part in parts:
                 part.unlink()
             parts = [whole]
-        parts[0].replace(parts[0].with_name(self.filename))
+        final, config = parts[0].with_name(self.filename), current_config(trainer)
+        if read_record(final.parent).get(self.filename) != config:
+            # were the run killed now, there would be no answers rather than some under another's name
+            final.unlink(missing_ok=True)
+            note(final.parent, self.filename, config)
+        parts[0].replace(final)
 
     on_predict_end = on_test_end
 

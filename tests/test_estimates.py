@@ -1,6 +1,7 @@
 """Intervals and tests against scipy's values and cases worked out by hand."""
 
 import tracemalloc
+from itertools import product
 
 import numpy as np
 import pytest
@@ -84,6 +85,26 @@ def test_the_smallest_significant_sum() -> None:
     one_way = (310 + smallest) // 2
     assert mcnemar_exact(310 - one_way, one_way) < 0.05 <= mcnemar_exact(310 - one_way + 1, one_way - 1)
     assert sign_flip_test(2 * np.repeat([-1, 1], [3, 3])).smallest == 12
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [[3, 3, 3, 5, 5, 5, 5], [2, 2, 2, 5, 5, 5], [7, 7, 7, 7, 7, 7, 3], [6, 10, 15, 6, 10, 15, 6, 10, 15]],
+)
+def test_the_smallest_significant_sum_can_occur(sizes: list[int]) -> None:
+    patterns = np.array(list(product([-1, 1], repeat=len(sizes))))
+    sums = np.abs(patterns @ np.array(sizes))
+    significant = [value for value in np.unique(sums) if (sums >= value).mean() < 0.05]
+    assert sign_flip_test(sizes).smallest == min(significant, default=None)
+
+
+def test_the_smallest_significant_sum_of_many_queries_can_occur() -> None:
+    """Where the distribution is made by an FFT, whose errors are no probability."""
+    fives = 5 * (2 * np.arange(401) - 400)
+    sums = np.abs(np.concatenate([fives - 2, fives + 2]))
+    weights = np.tile(stats.binom.pmf(np.arange(401), 400, 0.5) / 2, 2)
+    smallest = min(value for value in np.unique(sums) if weights[sums >= value].sum() < 0.05)
+    assert sign_flip_test(np.repeat([5, 2], [400, 1])).smallest == smallest
 
 
 def test_sign_flips_refuse_fractions() -> None:

@@ -59,6 +59,35 @@ def test_the_evaluating_commands_configuration_counts(tmp_path: Path) -> None:
     assert read_run(folder).seed == 7, "the tenth repetition is the last"
 
 
+def test_a_recorded_configuration_counts_before_the_last(tmp_path: Path) -> None:
+    metrics = {"val/accuracy": 0.5, "test/accuracy": 0.25, "n/test/accuracy": 8}
+    first, stopped = config(), config(test_split="train", seed=7)
+    folder = write(tmp_path / "run", metrics, config=first, config_test=first, config_test_1=stopped)
+    assert read_run(folder).split == "train", "nothing better is known"
+    record = {"metrics.json:test": "config_test.yaml", "metrics.json:val": "config.yaml"}
+    (folder / "configs.json").write_text(json.dumps(record))
+    assert (read_run(folder).split, read_run(folder).config_file) == ("valid", "config_test.yaml")
+    (folder / "config_test.yaml").unlink()
+    assert read_run(folder).config_file == "config_test_1.yaml"
+    (folder / "configs.json").write_text("[1]")
+    with pytest.raises(ConfigurationError, match="configs.json is not one object; repeat the run"):
+        read_run(folder)
+    (folder / "configs.json").write_text('{"metrics.json:test": 1}')
+    with pytest.raises(ConfigurationError, match="configs.json is not one object of names; repeat the run"):
+        read_run(folder)
+
+
+def test_answers_of_another_command_keep_their_own_configuration(tmp_path: Path) -> None:
+    metrics = {"test/accuracy": 0.25, "n/test/accuracy": 8}
+    folder = write(tmp_path / "run", metrics, config=config(), config_test=config(score="itc"))
+    assert read_run(folder).answering().model == {"score": "itc"}, "as nothing else is recorded"
+    record = {"metrics.json:test": "config_test.yaml", "predictions.jsonl": "config.yaml"}
+    (folder / "configs.json").write_text(json.dumps(record))
+    run = read_run(folder)
+    assert (run.model, run.answering().model) == ({"score": "itc"}, {})
+    assert run.answering().answering().config_file == "config.yaml"
+
+
 def test_validation_is_the_validation_split_and_never_fills_gaps_of_a_test(tmp_path: Path) -> None:
     validated = {
         "val/accuracy": 0.5,

@@ -42,8 +42,8 @@ class SignFlipTest(NamedTuple):
 
     Attributes:
         p: Two-sided p-value.
-        smallest: Least absolute sum of the same sizes that would have been significant, ``None`` where not
-            even all of them in one direction would be.
+        smallest: Least absolute sum of the same sizes that can occur and would have been significant,
+            ``None`` where not even all of them in one direction would be.
     """
 
     p: float
@@ -111,11 +111,11 @@ def sign_flip_test(differences: ArrayLike, level: float = 0.95) -> SignFlipTest:
     if not len(sizes):
         return SignFlipTest(1.0, None)
     unit = int(np.gcd.reduce(sizes))
-    null = _positive_sum(sizes // unit, counts)
+    null, reached = _positive_sum(sizes // unit, counts), _reached(sizes // unit, counts)
     total = len(null) - 1
     sums = np.abs(2 * np.arange(total + 1) - total)  # negatives are the rest of the total
     beyond = np.bincount(sums, weights=null, minlength=total + 1)[::-1].cumsum()[::-1]
-    possible = np.arange(total % 2, total + 1, 2)
+    possible = np.unique(sums[reached])
     significant = possible[beyond[possible] < 1 - level]
     p = min(1.0, float(beyond[abs(int(values.sum())) // unit]))
     return SignFlipTest(p, int(significant[0]) * unit if len(significant) else None)
@@ -259,6 +259,19 @@ def _positive_sum(sizes: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArra
         joint = own if len(joint) == 1 else signal.convolve(joint, own)
     clipped: NDArray[np.float64] = np.clip(joint, 0.0, None)  # the FFT leaves -1e-17 where nothing is
     return clipped
+
+
+def _reached(sizes: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell which of the sums of `_positive_sum` can occur; the FFT's rounding errors hide it there."""
+    reached = np.zeros(int((sizes * counts).sum()) + 1, dtype=np.bool_)
+    reached[0] = True
+    for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
+        step = 1
+        while count:  # 1, 2, 4, ... of a size and the rest make every number of them
+            step = min(step, count)
+            reached[step * size :] |= reached[: -step * size]
+            count, step = count - step, 2 * step
+    return reached
 
 
 def _resampled_means(

@@ -1,27 +1,33 @@
 """Reads what a run left in its folder: resolved configuration, numbers, answers."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
 from contextblip.errors import ConfigurationError
 from contextblip.groups import Share
+from contextblip.run_record import (
+    CONFIG,
+    METRICS,
+    PREDICTIONS,
+    config_of_numbers,
+    is_tested,
+    read_numbers,
+    read_record,
+)
+from contextblip.worlds import World, asks_for_miniature, is_drawn
 
-CONFIG, METRICS, PREDICTIONS = "config.yaml", "metrics.json", "predictions.jsonl"
 DATASETS = {
     "ImageCoDeDataModule": "IMAGECODE",
     "MMVPVLMDataModule": "MMVP-VLM",
     "CocoRetrievalDataModule": "COCO",
     "CaptionDataModule": "captions",
 }
-# what the drawing of a miniature world leaves in its folder, and how a root asks for one
-_MINIATURE_RECORD, _MINIATURE_ROOT = "miniature.json", "miniature"
 # ten times as fast where PyYAML was built with libyaml
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -32,15 +38,17 @@ class Run:
 
     Attributes:
         folder: Where it lies.
-        config: Resolved configuration of the command that evaluated, else of the first command.
+        config: Resolved configuration of the command that made the numbers, else of the first command.
         metrics: What was measured, by name; ``None`` for what was not finite.
         first_config: Resolved configuration of the folder's first command, which trained if any did.
+        config_file: Name of the file that holds `config`.
     """
 
     folder: Path
     config: Mapping[str, Any]
     metrics: Mapping[str, float | None]
     first_config: Mapping[str, Any] = field(default_factory=dict)
+    config_file: str = CONFIG
 
     @property
     def experiment(self) -> str:
@@ -75,19 +83,18 @@ class Run:
         return _init_args(self.config, "data")
 
     @property
-    def world(self) -> Literal["real", "miniature"]:
+    def world(self) -> World:
         """Whether its images were drawn: by the root's prefix, or by what the drawing left there."""
         root = str(self.data.get("root") or "")
-        if root.partition(":")[0].startswith(_MINIATURE_ROOT) and ":" in root:
+        if asks_for_miniature(root):
             return "miniature"
         found = self.locate(root) if root else None
-        drawn = found and any((place / _MINIATURE_RECORD).is_file() for place in (found, found.parent))
-        return "miniature" if drawn else "real"
+        return "miniature" if found and is_drawn(found) else "real"
 
     @property
     def is_tested(self) -> bool:
         """Whether its numbers are those of ``test``; else they are those of validation."""
-        return any(name.startswith("test/") for name in self.metrics)
+        return is_tested(self.metrics)
 
     @property
     def split(self) -> str:
@@ -123,6 +130,17 @@ class Run:
         stage = "test" if self.is_tested else "val"
         value, n = self.metrics.get(f"{stage}/{name}"), self.metrics.get(f"n/{stage}/{name}")
         return None if value is None or not n else Share(float(value), round(n))
+
+    def answering(self) -> "Run":
+        """Give the run with the configuration that its answers belong to.
+
+        Returns:
+            The run itself, unless its numbers are known to be of another command than its answers.
+        """
+        name = read_record(self.folder).get(PREDICTIONS, self.config_file)
+        if name == self.config_file or not (self.folder / name).is_file():
+            return self
+        return replace(self, config=_read_config(self.folder / name), config_file=name)
 
     def predictions(self) -> list[dict[str, Any]]:
         """Read the answers.
@@ -193,28 +211,14 @@ def read_run(folder: Path) -> Run:
         raise ConfigurationError(f"{folder} is no folder: give the folder of a run, one with a {CONFIG}")
     if not (folder / CONFIG).is_file():
         raise ConfigurationError(f"{folder} is no run folder, it has no {CONFIG}{_inner_runs(folder)}")
-    metrics = _read_metrics(folder / METRICS)
+    metrics = _read_metrics(folder)
     first = _read_config(folder / CONFIG)
-    evaluating = _evaluating_config(folder, metrics)
-    config = first if evaluating.name == CONFIG else _read_config(evaluating)
-    return Run(folder, config, metrics, first)
-
-
-def _evaluating_config(folder: Path, metrics: Mapping[str, float | None]) -> Path:
-    """Choose the configuration of the last command that made the numbers."""
-    commands = ["test"] if any(name.startswith("test/") for name in metrics) else ["test", "validate"]
-    if metrics and commands == ["test", "validate"]:
-        commands = ["validate"]
-    for command in commands:
-        if found := sorted(folder.glob(f"config_{command}*.yaml"), key=_number):
-            return found[-1]
-    return folder / CONFIG
-
-
-def _number(path: Path) -> int:
-    """Read the number of a repeated command's configuration."""
-    found = re.search(r"_(\d+)$", path.stem)
-    return int(found[1]) if found else 0
+    name = config_of_numbers(folder, metrics)
+    config = first if name == CONFIG else _read_config(folder / name)
+    if name.startswith("config_fit"):
+        # training that was resumed started where its first command did
+        config = config | {"ckpt_path": first.get("ckpt_path")}
+    return Run(folder, config, metrics, first, name)
 
 
 def _inner_runs(folder: Path) -> str:
@@ -239,17 +243,10 @@ def _read_config(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_metrics(path: Path) -> dict[str, float | None]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigurationError(f"{path} is no JSON ({error}); repeat the run") from error
-    if not isinstance(content, dict) or not all(
-        value is None or isinstance(value, int | float) for value in content.values()
-    ):
-        raise ConfigurationError(f"{path} is not one object of names and numbers; repeat the run")
+def _read_metrics(folder: Path) -> dict[str, float | None]:
+    content = read_numbers(folder)
+    if not all(value is None or isinstance(value, int | float) for value in content.values()):
+        raise ConfigurationError(f"{folder / METRICS} is not one object of names and numbers; repeat the run")
     return content
 
 

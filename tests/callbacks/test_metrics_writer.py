@@ -4,10 +4,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
 from callbacks import MetricsWriter
+from contextblip.run_record import read_record
 from contextblip.types import RetrievalBatch
 
 
@@ -32,6 +33,35 @@ def test_flat_numbers_of_every_command_of_a_run(
     }
     assert isinstance(content["n/test/accuracy"], int)
     assert [found.name for found in tmp_path.iterdir()] == ["metrics.json"]
+
+
+class Configured(Callback):
+    """Stands for the command's, which names the configuration it wrote."""
+
+    def __init__(self, name: str) -> None:
+        self.config_name = name
+
+
+def test_numbers_of_one_stage_are_those_of_one_command(
+    task: LightningModule, batches: list[RetrievalBatch], trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    path = tmp_path / "metrics.json"
+    earlier = {"test/accuracy/spatial": 0.5, "n/test/accuracy/spatial": 2, "val/ece": 0.25, "train/loss": 1.0}
+    path.write_text(json.dumps(earlier))
+    trainer(MetricsWriter(), Configured("config_test.yaml")).test(task, loader(batches), verbose=False)
+    assert set(json.loads(path.read_text())) == {
+        "n/test/accuracy", "test/accuracy", "test/loss", "train/loss", "val/ece",
+    }  # fmt: skip
+    trainer(MetricsWriter(), Configured("config_fit.yaml")).fit(task, loader(batches), loader(batches))
+    assert set(json.loads(path.read_text())) == {
+        "n/test/accuracy", "test/accuracy", "test/loss", "train/loss", "val/accuracy",
+    }  # fmt: skip
+    assert read_record(tmp_path) == {
+        "metrics.json:test": "config_test.yaml",
+        "metrics.json:val": "config_fit.yaml",
+    }
+    trainer(MetricsWriter()).validate(task, loader(batches), verbose=False)
+    assert read_record(tmp_path) == {"metrics.json:test": "config_test.yaml"}, "by whatever command"
 
 
 def test_predicting_measures_nothing(

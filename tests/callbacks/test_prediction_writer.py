@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
 from callbacks import PredictionWriter
 from callbacks.prediction_writer import unique_rows
+from contextblip.run_record import read_record
 from contextblip.types import RetrievalBatch
 
 
@@ -66,6 +67,21 @@ def test_a_later_run_replaces_the_file(
     for _ in range(2):
         trainer(PredictionWriter()).test(task, loader(batches), verbose=False)
     assert len(written(tmp_path)) == 3
+
+
+def test_the_configuration_of_the_answers_is_recorded(
+    task: LightningModule, batches: list[RetrievalBatch], trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    for name in ("config.yaml", "config_predict.yaml"):
+        command = Callback()
+        command.config_name = name  # type: ignore[attr-defined]  # as the command's own has it
+        trainer(PredictionWriter(), command).predict(task, loader(batches))
+        assert read_record(tmp_path) == {"predictions.jsonl": name}
+        assert len(written(tmp_path)) == 3
+    with pytest.raises(RuntimeError, match="half way"):
+        trainer(PredictionWriter(), Callback()).predict(Breaking(), loader(batches))
+    assert read_record(tmp_path) == {"predictions.jsonl": "config_predict.yaml"}
+    assert len(written(tmp_path)) == 3, "what broke changed nothing"
 
 
 def test_a_number_json_does_not_know_becomes_null(

@@ -9,10 +9,12 @@ import pytest
 
 from contextblip.cli.config_file import free_name
 from contextblip.cli.run_folder import HANDED_ON
+from contextblip.runs import read_run
 
 Run = Callable[[str], None]
 Fail = Callable[[str], tuple[int, str]]
 
+LOGLESS = {"config.yaml", "configs.json", "metrics.json", "checkpoints"}
 SHORT = "--trainer.limit_train_batches 1 --trainer.limit_val_batches 1 --trainer.max_epochs 1"
 
 
@@ -24,7 +26,7 @@ def test_every_subcommand_leaves_its_configuration(run: Run, capsys: pytest.Capt
     run(f"fit --config toy.yaml --experiment a/b {SHORT}")
     assert capsys.readouterr().out.endswith("Run folder: runs/a/b/version_0\n")
     assert names("runs/a/b/version_0") == {
-        "config.yaml", "metrics.json", "events.out", "hparams.yaml", "checkpoints",
+        "config.yaml", "configs.json", "metrics.json", "events.out", "hparams.yaml", "checkpoints",
     }  # fmt: skip
     assert names("runs/a/b/version_0/checkpoints") == {"last.ckpt", "epoch=0-step=1.ckpt"}
     # Each can be given to the next, whichever subcommand wrote it
@@ -67,6 +69,55 @@ def test_a_folder_that_holds_a_run_is_refused(run: Run, fail: Fail) -> None:
     assert {"config.yaml", "config_test.yaml", "config_test_1.yaml"} <= names("here")
     metrics = json.loads(Path("here/metrics.json").read_text())
     assert {"train/loss", "val/accuracy", "test/accuracy"} <= set(metrics)
+
+
+@pytest.mark.parametrize("has_record", [True, False], ids=["recorded", "from before records"])
+@pytest.mark.parametrize("reason", ["interrupt", "bug", "mistake"])
+def test_a_test_that_was_stopped_relabels_nothing(reason: str, has_record: bool, run: Run) -> None:
+    run(f"fit --config toy.yaml --run_dir here {SHORT}")
+    test = "test --config toy.yaml --run_dir here --ckpt_path last"
+    run(f"{test} --model.mask_ratio 0.5")
+    before = Path("here/metrics.json").read_text()
+    if not has_record:
+        Path("here/configs.json").unlink()
+    with pytest.raises(SystemExit):
+        run(f"{test} --model.mask_ratio 0.9 --model.fails_with {reason}")
+    assert Path("here/metrics.json").read_text() == before
+    assert ("config_test_1.yaml" in names("here")) == (reason != "mistake"), "a mistake is taken back"
+    found = read_run(Path("here"))
+    assert (found.config_file, found.model["mask_ratio"]) == ("config_test.yaml", 0.5)
+    run(f"{test} --model.mask_ratio 0.75")
+    assert read_run(Path("here")).model["mask_ratio"] == 0.75
+
+
+def test_numbers_of_validation_belong_to_the_command_that_validated_last(run: Run) -> None:
+    run(f"fit --config toy.yaml --run_dir here {SHORT}")
+    assert read_run(Path("here")).config_file == "config.yaml"
+    run("validate --config toy.yaml --run_dir here --ckpt_path last --model.mask_ratio 0.5")
+    assert read_run(Path("here")).config_file == "config_validate.yaml"
+    run("fit --config toy.yaml --run_dir here --ckpt_path last --trainer.max_epochs 2")
+    resumed = read_run(Path("here"))
+    assert (resumed.config_file, resumed.config["ckpt_path"]) == ("config_fit.yaml", None)
+
+
+def test_predictions_never_replace_the_answers_of_a_test(run: Run, fail: Fail) -> None:
+    run(f"fit --config toy.yaml --run_dir here {SHORT}")
+    predict = "predict --config toy.yaml --run_dir here --ckpt_path last"
+    answers = Path("here/predictions.jsonl")
+    answers.write_text('{"target": 0}\n')  # of an earlier predict: nothing rests on them
+    run(predict)
+    run("test --config toy.yaml --run_dir here --ckpt_path last")
+    there = names("here")
+    assert fail(predict) == (
+        2,
+        "error: run_dir here holds the answers of a test, which predict would replace; choose another folder "
+        "and name the checkpoint with --ckpt_path",
+    )
+    assert names("here") == there
+    run(f"{predict} --trainer.fast_dev_run true")
+    run("predict --config toy.yaml --run_dir there --ckpt_path here/checkpoints/last.ckpt")
+    answers.unlink()
+    run(predict)
 
 
 def test_names_of_configurations_replace_none(tmp_path: Path) -> None:
@@ -132,12 +183,12 @@ def test_the_job_names_the_folder_under_slurm(run: Run, fail: Fail, monkeypatch:
 
 def test_a_logger_of_the_users_stays(run: Run) -> None:
     run(f"fit --config toy.yaml --trainer.logger false {SHORT}")
-    assert names("runs/default/version_0") == {"config.yaml", "metrics.json", "checkpoints"}
+    assert names("runs/default/version_0") == LOGLESS
     run(
         "fit --config toy.yaml --trainer.logger lightning.pytorch.loggers.CSVLogger "
         f"--trainer.logger.save_dir logs {SHORT}"
     )
-    assert names("runs/default/version_1") == {"config.yaml", "metrics.json", "checkpoints"}
+    assert names("runs/default/version_1") == LOGLESS
     assert Path("logs/lightning_logs/version_0/metrics.csv").is_file()
 
 

@@ -9,7 +9,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from contextblip.errors import DatasetNotFoundError
+from contextblip.errors import ConfigurationError, DatasetNotFoundError
 
 ROWS = 8
 
@@ -29,7 +29,7 @@ class ToyTask(LightningModule):
         mask_strategy: How patches are chosen.
         lr: Learning rate.
         width: Outputs of the layer.
-        fails_with: What training stops with.
+        fails_with: What training or a test stops with.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class ToyTask(LightningModule):
         mask_strategy: Literal["top", "random", "bottom"] = "top",
         lr: float = 0.1,
         width: int = 4,
-        fails_with: Literal["memory", "interrupt", "bug", "exit"] | None = None,
+        fails_with: Literal["memory", "interrupt", "bug", "exit", "mistake"] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -50,13 +50,18 @@ class ToyTask(LightningModule):
         self.fails_with = fails_with
         self.layer = nn.Linear(4, width)
 
-    def training_step(self, batch: ToyBatch) -> Tensor:
+    def _fail(self) -> None:
+        if self.fails_with == "mistake":
+            raise ConfigurationError("this cannot be")
         if self.fails_with == "memory":
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         if self.fails_with == "interrupt":
             raise KeyboardInterrupt
         if self.fails_with == "bug":
             raise RuntimeError("this is\nnot expected")
+
+    def training_step(self, batch: ToyBatch) -> Tensor:
+        self._fail()
         loss: Tensor = self.layer(batch["images"]).square().mean()
         self.log("train/loss", loss, prog_bar=True)
         return loss
@@ -65,6 +70,7 @@ class ToyTask(LightningModule):
         self.log("val/accuracy", self.mask_ratio, batch_size=len(batch["images"]))
 
     def test_step(self, batch: ToyBatch) -> None:
+        self._fail()
         self.log("test/accuracy", self.mask_ratio, batch_size=len(batch["images"]))
         self.log("n/test/accuracy", float(ROWS), batch_size=1)
 

@@ -7,7 +7,7 @@ import pytest
 
 from contextblip.comparison import compare_runs
 from contextblip.errors import ConfigurationError
-from contextblip.runs import Run
+from contextblip.runs import Run, read_run
 
 WriteRun = Callable[..., Run]
 Rows = Callable[..., list[dict[str, Any]]]
@@ -83,6 +83,23 @@ def test_unlabelled_answers(write_run: WriteRun, answers: Rows) -> None:
     message = refusal(a, write_run("b", answers("111")))
     assert message.startswith(f"{a.folder}: 1 of 3 queries have no target")
     assert "secret" in message
+
+
+def test_answers_that_a_later_predict_replaced(write_run: WriteRun, answers: Rows) -> None:
+    a = write_run("a", answers("111", target=None))
+    assert refusal(a, write_run("b", answers("111"))) == (
+        f"{a.folder}: 3 of 3 queries have no target, so a later `lightning predict` replaced the answers of "
+        "its test; test again"
+    )
+
+
+def test_the_settings_compared_are_those_of_the_answers(write_run: WriteRun, answers: Rows) -> None:
+    a, b = write_run("a", answers("1101")), write_run("b", answers("1101"))
+    config = (a.folder / "config.yaml").read_text()
+    (a.folder / "config_test.yaml").write_text(config.replace("mask_ratio: 0.25", "mask_ratio: 0.5"))
+    assert read_run(a.folder).model["mask_ratio"] == 0.5
+    (a.folder / "configs.json").write_text('{"predictions.jsonl": "config.yaml"}')
+    assert compare_runs([read_run(a.folder)], [b]).settings == {}
 
 
 def test_broken_predictions(write_run: WriteRun, answers: Rows) -> None:

@@ -41,6 +41,7 @@ def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
         test_split: str = "valid",
         seed: int = 42,
         answers: bool = True,
+        ckpt: str | None = None,
         **model: object,
     ) -> Run:
         folder = Path("runs") / name
@@ -52,6 +53,7 @@ def make_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
             "model": {"class_path": f"contextblip.tasks.{task}", "init_args": {"backbone": "b.pth", **model}},
             "data": {"class_path": f"data_modules.{data}", "init_args": keys},
             "run_dir": str(folder),
+            "ckpt_path": ckpt,
         }
         (folder / "config.yaml").write_text(yaml.safe_dump(content))
         if rights is not None or also is not None:

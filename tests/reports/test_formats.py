@@ -42,12 +42,16 @@ APART = """\
 @pytest.fixture
 def report(make_run: MakeRun, pretrained: Pretrained) -> Report:
     """Table 15 by two real runs of two seeds, and by one on the miniature world."""
-    checkpoint = pretrained()
     seeds = [
-        make_run(f"zero_{seed}", (704 + seed, 372 + seed, 332), init_from=checkpoint, seed=seed)
+        make_run(
+            f"zero_{seed}",
+            (704 + seed, 372 + seed, 332),
+            init_from=pretrained(f"pretrain_{seed}", seed=seed),
+            seed=seed,
+        )
         for seed in (0, 2)
     ]
-    drawn = make_run("drawn", (900, 500, 400), init_from=checkpoint, root="miniature:data")
+    drawn = make_run("drawn", (900, 500, 400), init_from=pretrained(), root="miniature:data")
     return build_report([*seeds, drawn], [15])
 
 

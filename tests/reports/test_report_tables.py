@@ -35,9 +35,8 @@ def test_the_position_prior_is_a_baseline_row(make_run: MakeRun, pretrained: Pre
         "baseline/position_prior_video": (281, 1872),
         "baseline/position_prior_static": (47, 430),
     }
-    checkpoint = pretrained()
-    zero = make_run("zero", (704, 372, 332), init_from=checkpoint, also=prior)
-    other = make_run("other", (690, 360, 330), init_from=checkpoint, seed=7, also=prior)
+    zero = make_run("zero", (704, 372, 332), init_from=pretrained(), also=prior)
+    other = make_run("other", (690, 360, 330), init_from=pretrained("again", seed=7), also=prior)
     report = build_report([zero, other], [15])
     rows = [entry for entry in report.tables[0].entries if entry.is_baseline]
     assert [(entry.row, entry.column, round(entry.ours.value, 1), entry.ours.sd) for entry in rows] == [
@@ -93,6 +92,18 @@ def test_the_miniature_world_has_tables_of_its_own(make_run: MakeRun, pretrained
     assert [table.world for table in tables] == ["real", "miniature"]
     assert {entry.group.first.world for entry in tables[0].entries} == {"real"}
     assert all(entry.paper is None and entry.doubt is None for entry in tables[1].entries)
+    test = make_run("test", (9, 5, 4), init_from=checkpoint, root="miniature:data", test_split="test")
+    train = make_run("train", (9, 5, 4), init_from=checkpoint, root="miniature:data", test_split="train")
+    for other in (test, train):
+        for number in (4, 15):
+            with pytest.raises(ConfigurationError) as refused:
+                build_report([drawn, other], [number])
+            assert str(refused.value).startswith(
+                f"Table {number}: runs of the miniature world are on different splits (runs/drawn on valid, "
+                f"{other.folder} on {other.split}), which are never set side by side"
+            )
+    for table in build_report([drawn, test, train]).tables:
+        assert len({entry.split for entry in table.entries}) == 1, "without --table each finds its own"
     (ablation,) = build_report([drawn], [4]).tables
     assert (ablation.world, ablation.entries[0].split) == ("miniature", "valid"), "apart, so no refusal"
 
@@ -123,6 +134,20 @@ def test_ablations_and_sweeps_find_their_rows(make_run: MakeRun, pretrained: Pre
         "runs/tmim has no place in Table 6: it also differs from the paper's model in use_tmim (off)" in notes
     )
     assert "runs/alone has no place in Table 6: the table is zero-shot" in notes
+
+
+def test_table_4_has_no_row_for_blip_with_the_inter_context_encoder(make_run: MakeRun) -> None:
+    root = "miniature:data"
+    plain = make_run("plain", (800, 500, 300), task="FineTuning", adapter_layers=[], root=root)
+    ranked = make_run("ranked", (900, 600, 300), task="InterContext", adapter_layers=[], root=root)
+    report = build_report([plain, ranked], [4])
+    (table,) = report.tables
+    assert [(entry.row, entry.column, entry.group.folders) for entry in table.entries] == [
+        ("w/o multi-scale adapter", "fine_tuned", ["runs/plain"])
+    ]
+    assert report.notes[-1].startswith(
+        "runs/ranked has no place in Table 4: it is BLIP with the inter-context encoder"
+    )
 
 
 def test_table_5_names_a_run_whose_mask_ratio_is_unknown(make_run: MakeRun) -> None:

@@ -46,7 +46,8 @@ if concerns("fail"):
     sys.stdout.write("much text\nerror: no such thing; give another\nwarning: and more\n")
     sys.exit(2)
 seed = float(options.get("seed_everything", 0))
-metrics = {"test/accuracy": 0.3 + 0.01 * (seed - 42), "n/test/accuracy": 100, "test/loss": float("nan")}
+share, count = 0.3 + 0.01 * (seed - 42), behaviour.get("n", 100)
+metrics = {"test/accuracy": share, "n/test/accuracy": count, "test/loss": float("nan")}
 text = json.dumps(metrics if words[0] == "test" else {"val/loss": 1.5}).replace("NaN", "null")
 (folder / "metrics.json").write_text(text)
 sys.stdout.write(f"Run folder: {folder}\n")

@@ -9,10 +9,10 @@ import yaml
 
 from contextblip.errors import ConfigurationError
 from contextblip.paper.reader import paper_table
+from contextblip.sweeps.beside_paper import paper_row
 from contextblip.sweeps.definition import read_sweeps
 from contextblip.sweeps.plan import Plan
 from contextblip.sweeps.planning import Settings
-from contextblip.sweeps.tables import paper_row
 
 ROOT = Path(__file__).parents[2]
 OUT = Path("out")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from contextblip.sweeps.identity import digest, identify
-from contextblip.sweeps.inputs import fingerprint_path, fingerprint_root
+from contextblip.sweeps.inputs import fingerprint_images, fingerprint_path, fingerprint_root
 from contextblip.sweeps.plan import Plan
 from contextblip.sweeps.planning import Settings
 from contextblip.sweeps.resolving import Resolver
@@ -17,6 +17,7 @@ OUT = Path("out")
 RESOLVER = Resolver()  # keeps what several tests ask for
 FIT = ["fit", "--config", "experiments/pretrain.yaml"]
 TEST = ["test", "--config", "experiments/zero_shot.yaml"]
+EVALUATE = {"name": "zero_shot", "command": "test", "configs": ["experiments/zero_shot.yaml"]}
 
 
 Write = Callable[..., Path]
@@ -70,11 +71,17 @@ def test_devices_count_where_they_enlarge_a_step() -> None:
 
 
 def test_the_seed_counts_only_where_something_is_drawn() -> None:
-    assert hash_of(*TEST, "--seed_everything=1") == hash_of(*TEST, "--seed_everything=2")
-    drawn = [*TEST, "--model.backbone=random:miniature"]
-    assert hash_of(*drawn, "--seed_everything=1") != hash_of(*drawn, "--seed_everything=2")
-    tuned = ["test", "--config", "experiments/finetune.yaml"]
-    assert hash_of(*tuned, "--seed_everything=1") != hash_of(*tuned, "--seed_everything=2")
+    def same(*words: str, upstream: str | None = None) -> bool:
+        hashes = {hash_of(*words, f"--seed_everything={seed}", upstream=upstream) for seed in (1, 2)}
+        return len(hashes) == 1
+
+    plain = [*TEST, "--model.adapter_layers=[]"]
+    assert same(*plain)
+    assert not same(*plain, "--model.backbone=random:miniature")
+    assert not same(*TEST), "an adapter that no file gives is drawn"
+    assert same(*TEST, upstream="a best")
+    assert same(*TEST, "--model.init_from=adapter.ckpt")
+    assert not same("test", "--config", "experiments/finetune.yaml")
 
 
 def test_the_upstream_run_counts_and_which_of_its_checkpoints() -> None:
@@ -117,6 +124,66 @@ def test_only_the_data_sets_own_folder_counts(tmp_path: Path) -> None:
     captions: Any = fingerprint_root(str(tmp_path), "data_modules.CaptionDataModule", ["coco"])
     (tmp_path / "coco" / "list.json").write_text("even more")
     assert fingerprint_root(str(tmp_path), "data_modules.CaptionDataModule", ["coco"]) != captions
+
+
+def test_the_roots_own_files_count_beside_a_data_sets_folder(tmp_path: Path) -> None:
+    """They are looked for there first."""
+    (tmp_path / "imagecode").mkdir()
+    found = set()
+    for text in ("{}", "{ }"):
+        (tmp_path / "valid_data.json").write_text(text)
+        found.add(fingerprint_root(str(tmp_path), "data_modules.ImageCoDeDataModule"))
+    (tmp_path / "valid_data.json").unlink()
+    for name in ("ImageCoDe", "data"):  # other names that its folder may have
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "valid_data.json").write_text(name)
+        found.add(fingerprint_root(str(tmp_path), "data_modules.ImageCoDeDataModule"))
+    assert len(found) == 4
+
+
+def test_files_beside_many_images_count(tmp_path: Path) -> None:
+    for number in range(501):
+        (tmp_path / f"{number}.jpg").touch()
+    found = set()
+    (tmp_path / "annotations").mkdir()
+    for place, text in (("train.json", "{}"), ("train.json", "{ }"), ("annotations/train.json", "{}")):
+        (tmp_path / place).write_text(text)
+        found.add(fingerprint_root(str(tmp_path), "data_modules.CaptionDataModule"))
+    assert len(found) == 3
+
+
+def test_folders_of_images_count_by_names_sizes_and_some_contents(tmp_path: Path) -> None:
+    roots = {name: tmp_path / name for name in ("a", "same", "content", "size", "name", "none")}
+    for name, root in roots.items():
+        (root / "set").mkdir(parents=True)
+        if name != "none":
+            file = root / "set" / ("img1.jpg" if name == "name" else "img0.jpg")
+            file.write_bytes({"size": b"xx", "content": b"y"}.get(name, b"x"))
+    hashes = {name: hash_of(*TEST, f"--data.image_root={root}") for name, root in roots.items()}
+    assert hashes.pop("same") == hashes["a"]
+    assert len(set(hashes.values())) == 5
+    circle = tmp_path / "circle" / "set"
+    shutil.copytree(roots["a"] / "set", circle)
+    (circle / "again").symlink_to(circle.parent)
+    assert fingerprint_images(str(circle.parent)) == fingerprint_images(str(roots["a"]))
+    captions = "--data.image_root={coco: %s}"
+    assert hash_of(*FIT, captions % roots["size"]) != hash_of(*FIT, captions % roots["name"])
+    assert hash_of(*FIT, captions % roots["same"]) == hash_of(*FIT, captions % roots["a"])
+
+
+@pytest.mark.parametrize(("multiplies", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_an_automatic_precision_is_settled_for_all_machines(
+    multiplies: bool, precision: str, write: Write, plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("contextblip.cli.hardware.multiplies_bf16", lambda _: multiplies)
+    (automatic,), (named,) = (
+        plan_of(
+            write(stages=[EVALUATE | {"arguments": {"trainer.precision": value}}], axes=None)
+        ).runs.values()
+        for value in ("auto", precision)
+    )
+    assert automatic.hash == named.hash
+    assert automatic.words[-1] == f"--trainer.precision={precision}"
 
 
 def test_points_and_files_share_what_is_the_same(write: Write, plan_of: PlanOf) -> None:

@@ -95,6 +95,22 @@ def test_a_task_whose_worker_is_killed_goes_on_without_what_is_finished(write: W
 
 
 @pytest.mark.usefixtures("cluster")
+def test_a_checkpoint_that_is_gone_is_made_again(
+    write: Write, starts: Starts, plan_of: PlanOf, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(write(**ONE), RayOptions("local", gpus=0))
+    (pretrain, _) = plan_of(write(**ONE)).runs.values()
+    (pretrain.folder / "checkpoints" / "best.ckpt").unlink()
+    behave(seconds=1.5)
+    capsys.readouterr()
+    axes = [{"key": "model.mask_ratio", "values": [0.5]}, {"key": "model.score", "values": ["itc"]}]
+    assert run(write(axes=axes), RayOptions("local", gpus=0))
+    assert starts() == BOTH * 2
+    states = [line.split(": ")[1] for line in capsys.readouterr().out.splitlines() if pretrain.name in line]
+    assert [state.split(",")[0] for state in states] == ["running", "finished"]
+
+
+@pytest.mark.usefixtures("cluster")
 def test_runs_of_a_worker_that_died_for_good_are_listed(
     write: Write, starts: Starts, capsys: pytest.CaptureFixture[str]
 ) -> None:

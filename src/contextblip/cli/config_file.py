@@ -12,7 +12,8 @@ from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 
 import contextblip
 from contextblip.cli.revision import git_commit
-from contextblip.cli.run_folder import CONFIG_FILE
+from contextblip.cli.run_folder import CONFIG_FILE, RunFolder
+from contextblip.run_record import settle
 
 # Keys that only some subcommands have, with their defaults
 OWN_KEYS = {"verbose": True, "return_predictions": None}
@@ -24,7 +25,7 @@ class RunConfigCallback(SaveConfigCallback):
     Args:
         parser: Parser of the subcommand.
         config: Its values.
-        folder: The run folder.
+        folder: The run folder; told what was written.
         subcommand: Names the file where the folder already has a ``config.yaml``.
     """
 
@@ -32,12 +33,14 @@ class RunConfigCallback(SaveConfigCallback):
         self,
         parser: LightningArgumentParser,
         config: Namespace,
-        folder: Path,
+        folder: RunFolder,
         subcommand: str,
     ) -> None:
         super().__init__(parser, config, save_to_log_dir=False)
-        self.folder = folder
+        self.folder = folder.path
+        self.configs = folder.configs
         self.subcommand = subcommand
+        self.config_name: str | None = None  # callbacks record by it whose results they write
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
         """Write the file; Lightning calls this in rank zero only.
@@ -54,9 +57,11 @@ class RunConfigCallback(SaveConfigCallback):
                 config.pop(key, None)
         text = self.parser.dump(config, skip_unset=False, skip_link_targets=False, skip_validation=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / free_name(self.folder, self.subcommand)).write_text(
-            f"{header()}{text}\n", encoding="utf-8"
-        )
+        settle(self.folder)
+        self.config_name = free_name(self.folder, self.subcommand)
+        path = self.folder / self.config_name
+        path.write_text(f"{header()}{text}\n", encoding="utf-8")
+        self.configs.append(path)
 
 
 def free_name(folder: Path, subcommand: str) -> str:

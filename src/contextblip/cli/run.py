@@ -228,7 +228,7 @@ class ContextBLIPCLI(LightningCLI):
             checkpoint["filename"] = "best" if checkpoint["save_top_k"] == 1 else "best-{epoch}"
         self._dump_config()  # what checkpoints keep as hyper-parameters: values, no places
         self.folder.choose(config, self.arguments.subcommand)
-        self.save_config_kwargs = {"folder": self.folder.path, "subcommand": self.arguments.subcommand}
+        self.save_config_kwargs = {"folder": self.folder, "subcommand": self.arguments.subcommand}
 
     def instantiate_trainer(self, **kwargs: Any) -> LightningTrainer:  # noqa: ANN401
         """Make the trainer, with TensorBoard in the run folder unless a logger was asked for.
@@ -289,7 +289,7 @@ class ContextBLIPCLI(LightningCLI):
         if not self.run_config["trainer"]["fast_dev_run"]:  # which leaves no checkpoint: the weights at hand
             path = checkpoint_to_test(which, self._get(self.config_init, "checkpoint"))
             config = as_test(self.run_config, shown(Path(path)), self._accumulation)
-            if self.trainer.is_global_zero:
-                writer = RunConfigCallback(self._parser("test"), config, self.folder.path, "test")
-                writer.save_config(self.trainer, self.model, "test")
+            # it writes the file as the test is set up, and what the test measures is recorded as that file's
+            writer = RunConfigCallback(self._parser("test"), config, self.folder, "test")
+            self.trainer.callbacks.append(writer)  # type: ignore[attr-defined]  # Lightning sets it elsewhere
         self.trainer.test(self.model, ckpt_path=path, verbose=False, datamodule=self.datamodule)

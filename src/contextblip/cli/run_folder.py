@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from contextblip.cli.processes import is_rank_zero
 from contextblip.errors import ConfigurationError
+from contextblip.run_record import METRICS, PREDICTIONS, is_tested, read_numbers, read_record
 
 CONFIG_FILE = "config.yaml"
 # Lightning starts a node's other processes by running the command again; they read here what rank zero chose.
@@ -25,6 +26,7 @@ class RunFolder:
     def __init__(self) -> None:
         self.path = Path()
         self._made = False
+        self.configs: list[Path] = []  # what this command wrote
 
     def choose(self, config: Namespace, subcommand: str) -> None:
         """Choose the folder and, in rank zero, make it.
@@ -42,6 +44,8 @@ class RunFolder:
         elif given is not None:
             self.path = Path(given)
             _refuse_foreign(self.path, config, subcommand)
+            if subcommand == "predict" and not config["trainer"]["fast_dev_run"]:
+                _refuse_tested(self.path)
         elif "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1:
             self.path = self._agree_under_torchrun(_experiment_folder(config))
         elif SLURMEnvironment.detect():
@@ -77,9 +81,16 @@ class RunFolder:
 
     def discard(self) -> None:
         """Take back what a run wrote before a mistake of the user stopped it, so that it can be repeated."""
-        if not self._made or not is_rank_zero() or not self.path.is_dir():
+        if not is_rank_zero() or not self.path.is_dir():
             return
-        if any((self.path / name).exists() for name in ("checkpoints", "metrics.json", "predictions.jsonl")):
+        recorded = {CONFIG_FILE, *read_record(self.path).values()}
+        for config in self.configs:
+            # of training there may be checkpoints already, of an evaluation nothing is left
+            if config.name not in recorded and not config.name.startswith("config_fit"):
+                config.unlink(missing_ok=True)
+        if not self._made or any(
+            (self.path / name).exists() for name in ("checkpoints", METRICS, PREDICTIONS)
+        ):
             return
         for pattern in (CONFIG_FILE, "hparams.yaml", "events.out.tfevents.*"):
             for file in self.path.glob(pattern):
@@ -168,6 +179,15 @@ def _refuse_foreign(path: Path, config: Namespace, subcommand: str) -> None:
     raise ConfigurationError(
         f"run_dir {path} already holds a run; choose another folder, or {verb} that run with --ckpt_path last"
     )
+
+
+def _refuse_tested(path: Path) -> None:
+    """Stop before predictions would take the place of a test's answers, beside numbers that rest on those."""
+    if (path / PREDICTIONS).is_file() and is_tested(read_numbers(path)):
+        raise ConfigurationError(
+            f"run_dir {path} holds the answers of a test, which predict would replace; choose another folder "
+            "and name the checkpoint with --ckpt_path"
+        )
 
 
 def _is_requeued() -> bool:

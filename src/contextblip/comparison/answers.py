@@ -58,9 +58,9 @@ def read_answers(run: Run) -> Answers:
         )
     unlabelled = sum(row["target"] is None for row in listed)
     if unlabelled:
+        why = _why_unlabelled(run, unlabelled == len(listed))
         raise ConfigurationError(
-            f"{run.folder}: {unlabelled:,} of {_queries(len(listed))} have no target, as on IMAGECODE's test "
-            "split, whose labels are secret; compare runs of `lightning test` on a labelled split"
+            f"{run.folder}: {unlabelled:,} of {_queries(len(listed))} have no target{why}"
         )
     return Answers(run, rows)
 
@@ -107,6 +107,16 @@ def name_query(key: Key) -> str:
         ``set:index``.
     """
     return f"{key[0]}:{key[1]}"
+
+
+def _why_unlabelled(run: Run, are_all: bool) -> str:
+    """Explain answers without targets, and say what to do."""
+    if run.is_tested and are_all:  # no test is without labels
+        return ", so a later `lightning predict` replaced the answers of its test; test again"
+    return (
+        ", as on IMAGECODE's test split, whose labels are secret; compare runs of `lightning test` on a "
+        "labelled split"
+    )
 
 
 def _queries(number: int) -> str:

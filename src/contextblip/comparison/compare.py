@@ -45,6 +45,7 @@ def compare_runs(
         ConfigurationError: A group is empty, a run is named twice, or the runs cannot be compared.
     """
     _check_groups(a, b)
+    a, b = [run.answering() for run in a], [run.answering() for run in b]
     aligned, left_out = align([read_answers(run) for run in (*a, *b)], common)
     units = find_units(aligned)
     right = np.array([[is_right(side, unit) for side in aligned] for unit in units], dtype=np.int64)

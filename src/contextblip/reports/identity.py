@@ -1,10 +1,11 @@
 """What model a run evaluated, in the paper's words: method, stage, and what differs from its settings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from contextblip.runs import Run
+from contextblip.run_record import CONFIG
+from contextblip.runs import Run, read_run
 
 # Settings of the paper's model that change what it is; budgets and learning rates do not
 MODEL_SETTINGS: Mapping[str, Any] = {
@@ -27,6 +28,8 @@ PRETRAINING_SETTINGS: Mapping[str, Any] = {
     "attention_heads": None,
     "refine_steps": 1,
     "decoder_text": "fused",
+    "decoder_layers": 4,
+    "decoder_heads": 12,
     "normalize_pixels": False,
     "negatives_temperature": None,
     "exclude_same_image": True,
@@ -38,6 +41,7 @@ TEXT_LIMITS: Mapping[str, Any] = {"max_words": 30, "max_tokens": 30}
 TEXT_PARTS: Mapping[str, Any] = {"text_parts": "whole"}
 SCORES = {"ZeroShot": "itm", "InterContext": "candidate"}
 EVALUATING_TASKS = ("ZeroShot", "FineTuning", "InterContext")
+_RANDOM = "random:"
 _OF_ADAPTER = ("adapter_", "downsampling_rate")
 _LONGEST_CHAIN = 8
 
@@ -98,6 +102,8 @@ def identify(run: Run) -> Identity:
     differences |= _differences(run.data, TEXT_PARTS)
     if run.world == "real" and run.dataset == "IMAGECODE":
         differences |= _differences(run.data, TEXT_LIMITS)
+    if backbone := _random_backbone(chain(run)):
+        differences = {"backbone": backbone} | differences
     if pretraining is not None:
         settings |= {key: pretraining.model.get(key, value) for key, value in PRETRAINING_SETTINGS.items()}
     return Identity(
@@ -125,6 +131,21 @@ def setting_words(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return "none" if value is None else str(value)
+
+
+def _random_backbone(steps: Sequence[Run]) -> str | None:
+    """Name the random weights that stood for BLIP's and were kept, by a run itself or in another's folder."""
+    for step in steps:
+        name = str(step.model.get("backbone") or "")
+        if name.startswith(_RANDOM):
+            return name
+        folder = step.locate(name) if name else None
+        if folder and folder.is_dir() and (folder.parent / CONFIG).is_file():
+            kept = read_run(folder.parent)
+            source = str(kept.model.get("backbone") or "")
+            if kept.task != "BackbonePretraining" and source.startswith(_RANDOM):
+                return source
+    return None
 
 
 def _pretraining_differences(run: Run, pretraining: Run | None) -> dict[str, Any]:

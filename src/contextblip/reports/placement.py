@@ -73,6 +73,8 @@ def _find_ablation(_: PaperTable, identity: Identity) -> Place | str:
     without_tmim = differences.pop("use_tmim", True) is False
     if differences:
         return f"it differs from the paper's model in {_words(differences)}"
+    if identity.method == "BLIP" and identity.inter_context:
+        return "it is BLIP with the inter-context encoder; the table's row without adapter is plain BLIP"
     if identity.method == "BLIP":
         row = "w/o multi-scale adapter"
     elif without_tmim and (zero_shot or identity.inter_context):

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
@@ -129,7 +129,7 @@ def pool(runs: Iterable[Run]) -> list[RunGroup]:
         Groups in order of their first run, lettered from a.
 
     Raises:
-        ConfigurationError: Two runs have the same configuration and seed.
+        ConfigurationError: Two runs have the same configuration, and the same seed wherever one counts.
     """
     distinct = {run.folder.resolve(): run for run in runs}
     groups: dict[str, list[Run]] = {}
@@ -166,20 +166,39 @@ def seed_words(seeds: Sequence[tuple[int | None, ...]]) -> str:
 def _refuse_repetition(members: Sequence[Run]) -> None:
     seen: dict[tuple[int | None, ...], Run] = {}
     for run in members:
-        if (other := seen.setdefault(_seeds(run), run)) is not run:
+        counting = tuple(_seed(step) for step in chain(run) if _draws(step))
+        if (other := seen.setdefault(counting, run)) is not run:
+            alone = "" if _seeds(other) == _seeds(run) else " (that of an evaluation changes nothing)"
             raise ConfigurationError(
-                f"{other.folder} and {run.folder} have the same configuration and seeds: give one of them"
+                f"{other.folder} and {run.folder} have the same configuration and seeds{alone}: "
+                "give one of them"
             )
 
 
 def _seeds(run: Run) -> tuple[int | None, ...]:
-    return tuple(step.seed for step in chain(run))
+    return tuple(_seed(step) for step in chain(run))
+
+
+def _seed(step: Run) -> int | None:
+    """Take the seed of the folder's first command: what it drew, later commands only read."""
+    return replace(step, config=step.first_config or step.config).seed
+
+
+def _draws(step: Run) -> bool:
+    """Whether a run's seed changes its result: it trained, or it drew weights that no other run trained."""
+    if step.task == "ZeroShot":
+        return step.model.get("adapter_layers") != [] and not step.sources()
+    trained = (step.folder / "checkpoints").is_dir() or any(
+        name.startswith("train/") for name in step.metrics
+    )
+    first = step.first_config or step.config
+    return trained or step.config != first or not first.get("ckpt_path")
 
 
 def _step(run: Run) -> list[Any]:
-    configs = [run.config] if run.config == run.first_config else [run.config, run.first_config]
+    last, first = (_without_places(run, config) for config in (run.config, run.first_config or run.config))
     checkpoints = [Path(source).name for source in run.sources()]
-    return [run.split, checkpoints, *(_without_places(run, config) for config in configs)]
+    return [run.split, checkpoints, last, *([] if first == last else [first])]
 
 
 def _without_places(run: Run, config: Mapping[str, Any]) -> dict[str, Any]:

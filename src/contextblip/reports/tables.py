@@ -172,15 +172,24 @@ def _fill(
     reasons: list[str] = []
     entries: list[Entry] = []
     for group in fitting:
-        if group.first.split != table.split and not (_is_miniature(group) and (asked or table.number == 4)):
+        if not _is_of_split(table, group, asked=asked):
             continue
         placed = _entries(table, group, tags=tags)
         if isinstance(placed, str):
             reasons.append(f"{', '.join(group.folders)} has no place in Table {table.number}: {placed}")
         else:
             entries += placed
+    _refuse_mixed_splits(table, entries)
     worlds: tuple[World, ...] = ("real", "miniature")
     return [built for world in worlds if (built := _table(table, world, entries, tags))], reasons
+
+
+def _is_of_split(table: PaperTable, group: RunGroup, *, asked: bool) -> bool:
+    """Whether a run is on the table's split, or of the miniature world, whose tables take another, too."""
+    if not _is_miniature(group):
+        return group.first.split == table.split
+    # Table 4 alone shows what each part of the method gives, and the paper has it on the test split alone
+    return asked or group.first.split == ("valid" if table.number == 4 else table.split)
 
 
 def _refuse_other_splits(table: PaperTable, groups: Sequence[RunGroup]) -> None:
@@ -195,6 +204,17 @@ def _refuse_other_splits(table: PaperTable, groups: Sequence[RunGroup]) -> None:
         raise ConfigurationError(
             f"{run.folder} is on IMAGECODE's {own}, Table {table.number} on its "
             f"{SPLIT_WORDS[table.split or '']}: the two are never set side by side; {remedy}"
+        )
+
+
+def _refuse_mixed_splits(table: PaperTable, entries: Iterable[Entry]) -> None:
+    """Stop before two splits of the miniature world stand in one table, for its runs may be on any."""
+    groups = {entry.split: entry.group for entry in entries if _is_miniature(entry.group)}
+    if len(groups) > 1:
+        named = ", ".join(f"{group.first.folder} on {split}" for split, group in groups.items())
+        raise ConfigurationError(
+            f"Table {table.number}: runs of the miniature world are on different splits ({named}), which "
+            "are never set side by side; report the runs of one split at a time"
         )
 
 
@@ -223,7 +243,7 @@ def _entries(table: PaperTable, group: RunGroup, *, tags: bool) -> list[Entry] |
             continue
         paper = paper_percent(table, place.row, column) if is_real else None
         doubt = table.doubt(place.row, column) if is_real else None
-        partial = is_real and _is_partial(group.first)
+        partial = is_real and counted_size(group.first) != whole_size(group.first)
         split = group.first.split
         entries.append(Entry(place.row, column, name, ours, split, group, paper, doubt, partial))
     if not entries:
@@ -256,10 +276,6 @@ def counted_size(run: Run) -> int | None:
     """Return how many queries or pairs a run counted."""
     share = run.share("pair_accuracy" if run.dataset == "MMVP-VLM" else "accuracy")
     return None if share is None else share.n
-
-
-def _is_partial(run: Run) -> bool:
-    return counted_size(run) != whole_size(run)
 
 
 def _is_miniature(group: RunGroup) -> bool:

@@ -8,7 +8,7 @@ from copy import deepcopy
 from importlib import import_module
 from typing import Any
 
-from contextblip.sweeps.inputs import fingerprint_path, fingerprint_root
+from contextblip.sweeps.inputs import fingerprint_images, fingerprint_path, fingerprint_root
 
 # Where results go, what is shown, and how the same sums are computed: none of it changes a result.
 NEUTRAL = {
@@ -25,7 +25,7 @@ NEUTRAL = {
 _DEVICES = ("devices", "num_nodes")
 # Callbacks that write and show; any other may stop or change a training.
 _WATCHING = ("callbacks.", "lightning.pytorch.callbacks.LearningRateMonitor")
-_INPUTS = ("backbone", "init_from", "tokenizer", "image_root")
+_INPUTS = ("backbone", "init_from", "tokenizer")
 
 
 def identify(config: dict[str, Any], command: str, upstream: str | None) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def identify(config: dict[str, Any], command: str, upstream: str | None) -> dict
     """
     identity = deepcopy(config)
     model, data = _init_args(identity, "model"), _init_args(identity, "data")
-    if not _seed_matters(config, command):
+    if not _seed_matters(config, command, upstream):
         identity.pop("seed_everything", None)
     trainer = identity.get("trainer", {})
     if command != "fit" or data.get("global_batch_size") is not None:
@@ -75,6 +75,11 @@ def _replace_inputs(
         identity["ckpt_path"] = fingerprint_path(identity["ckpt_path"])
     if isinstance(data.get("root"), str):
         data["root"] = fingerprint_root(data["root"], identity["data"]["class_path"], data.get("datasets"))
+    images = data.get("image_root")
+    if isinstance(images, str):
+        data["image_root"] = fingerprint_images(images)
+    elif isinstance(images, dict):
+        data["image_root"] = {name: fingerprint_images(str(place)) for name, place in images.items()}
     if isinstance(data.get("annotation_files"), list):
         data["annotation_files"] = [fingerprint_path(str(file)) for file in data["annotation_files"]]
 
@@ -99,11 +104,14 @@ def _init_args(config: dict[str, Any], section: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _seed_matters(config: dict[str, Any], command: str) -> bool:
-    """Whether anything is drawn: evaluating a task of which no part trains draws nothing."""
+def _seed_matters(config: dict[str, Any], command: str, upstream: str | None) -> bool:
+    """Whether anything is drawn: not where a task of which no part trains is evaluated on given weights."""
     if command == "fit":
         return True
-    backbone = str(_init_args(config, "model").get("backbone"))
+    model = _init_args(config, "model")
     module, _, name = str(config["model"]["class_path"]).rpartition(".")
     task = getattr(import_module(module), name, None)
-    return backbone.startswith("random:") or getattr(task, "trained_parts", None) != ()
+    if str(model.get("backbone")).startswith("random:") or getattr(task, "trained_parts", None) != ():
+        return True
+    is_given = upstream is not None or bool(model.get("init_from") or config.get("ckpt_path"))
+    return bool(model.get("adapter_layers")) and not is_given  # an adapter of no file is drawn

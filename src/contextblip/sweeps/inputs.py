@@ -8,8 +8,9 @@ import os
 from dataclasses import asdict
 from functools import lru_cache
 from importlib import import_module
-from itertools import islice
 from pathlib import Path
+
+from contextblip.worlds import RECORD
 
 # Annotations, vocabularies and weights count; images are named by annotations and too many to read.
 _SUFFIXES = (
@@ -17,15 +18,18 @@ _SUFFIXES = (
     ".bin", ".safetensors",
 )  # fmt: skip
 _DEEPEST = 3
-_MOST_ENTRIES = 500  # a folder with more holds images
-_MINIATURE_RECORD = "miniature.json"
+_MOST_ENTRIES = 500  # a folder with more holds images: its own files count, its folders do not
 _MINIATURE_PREFIXES = ("miniature:", "miniature-backbone:")
-# Folders of a data root that a data module reads; without an entry, or where none is there, all count.
-_PARTS: dict[str, tuple[str, ...]] = {
-    "ImageCoDeDataModule": ("imagecode",),
-    "MMVPVLMDataModule": ("mmvp_vlm",),
-    "CocoRetrievalDataModule": ("coco",),
+# Modules whose FOLDERS a data module, or a data set that one was told to read, may lie in below the root
+_READERS = {
+    "ImageCoDeDataModule": "data_modules.imagecode_files",
+    "MMVPVLMDataModule": "data_modules.mmvp_vlm",
+    "CocoRetrievalDataModule": "data_modules.caption_data.coco",
+    "coco": "data_modules.caption_data.coco",
+    "visual_genome": "data_modules.caption_data.visual_genome",
 }
+_READ_IMAGES = 32  # about so many of a folder are read
+_ANNOTATIONS = "annotations"  # a folder that some look into as well, also beside images
 
 
 def fingerprint_file(path: Path) -> str:
@@ -47,17 +51,18 @@ def _hash_file(path: str, size: int, changed: int) -> str:  # noqa: ARG001  # pa
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
-def fingerprint_folder(folder: Path) -> str:
-    """Hash names and contents of a folder's annotation and weight files, up to three levels deep.
+def fingerprint_folder(folder: Path, depth: int = _DEEPEST) -> str:
+    """Hash names and contents of a folder's annotation and weight files.
 
     Args:
         folder: The folder.
+        depth: How many levels count.
 
     Returns:
         ``sha256:`` and 64 hexadecimal digits.
     """
     digest = hashlib.sha256()
-    for file in sorted(_files(folder, _DEEPEST)):
+    for file in sorted(_files(folder, depth)):
         digest.update(f"{file.relative_to(folder).as_posix()} {fingerprint_file(file)}\n".encode())
     return f"sha256:{digest.hexdigest()}"
 
@@ -65,15 +70,49 @@ def fingerprint_folder(folder: Path) -> str:
 def _files(folder: Path, depth: int) -> list[Path]:
     """List the files that count; hidden ones are caches and reports."""
     with os.scandir(folder) as entries:
-        found = list(islice(entries, _MOST_ENTRIES + 1))
-    if len(found) > _MOST_ENTRIES:
-        return []
-    seen = [entry for entry in found if not entry.name.startswith(".")]
-    files = [Path(entry.path) for entry in seen if entry.is_file() and entry.name.endswith(_SUFFIXES)]
-    for entry in seen:
-        if depth > 1 and entry.is_dir():
+        seen = [entry for entry in entries if not entry.name.startswith(".")]
+    files = [Path(entry.path) for entry in seen if entry.name.endswith(_SUFFIXES) and entry.is_file()]
+    for entry in seen if depth > 1 else ():
+        if (len(seen) <= _MOST_ENTRIES or entry.name == _ANNOTATIONS) and entry.is_dir():
             files += _files(Path(entry.path), depth - 1)
     return files
+
+
+def fingerprint_images(text: str) -> str:
+    """Fingerprint a folder of images by all names and sizes and some contents: they are too many to read.
+
+    Args:
+        text: Value of ``data.image_root``.
+
+    Returns:
+        ``images:`` and 64 hexadecimal digits; the text where there is no such folder or nothing in it.
+    """
+    folder = Path(text).expanduser()
+    return (_hash_images(folder.absolute()) or text) if folder.is_dir() else text
+
+
+@lru_cache(maxsize=64)  # every run of a plan asks for the same ones
+def _hash_images(folder: Path) -> str | None:
+    files, digest = _all_files(folder), hashlib.sha256()
+    step = max(1, len(files) // _READ_IMAGES)
+    for number, file in enumerate(files):
+        shown = fingerprint_file(file) if number % step == 0 else file.stat().st_size
+        digest.update(f"{file.relative_to(folder).as_posix()} {shown}\n".encode())
+    return f"images:{digest.hexdigest()}" if files else None
+
+
+def _all_files(folder: Path) -> list[Path]:
+    """List what is not hidden, links followed, in an order that is the same everywhere."""
+    found, listed = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in listed:  # links may go round in circles
+            folders.clear()
+            continue
+        listed.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        files = [Path(place, name) for name in sorted(names) if not name.startswith(".")]
+        found += [file for file in files if file.is_file()]
+    return found
 
 
 def fingerprint_path(text: str) -> str:
@@ -83,12 +122,15 @@ def fingerprint_path(text: str) -> str:
         text: A file, a folder, or something else such as a hub id or ``random:base``.
 
     Returns:
-        Of a file or folder its fingerprint; else the text.
+        Of a file or folder its fingerprint, that of images where a folder has no file of a known kind;
+        else the text.
     """
     path = Path(text).expanduser()
     if path.is_file():
         return fingerprint_file(path)
-    return fingerprint_folder(path) if path.is_dir() else text
+    if not path.is_dir():
+        return text
+    return fingerprint_folder(path) if _files(path, _DEEPEST) else fingerprint_images(text)
 
 
 def fingerprint_root(root: str, data_class: str, datasets: list[str] | None = None) -> str:
@@ -106,11 +148,25 @@ def fingerprint_root(root: str, data_class: str, datasets: list[str] | None = No
     if record is not None and not record.is_file():
         return _recipe_to_draw(root)
     folder = record.parent if record is not None else Path(root).expanduser()
-    if (folder / _MINIATURE_RECORD).is_file():
-        return _canonical(json.loads((folder / _MINIATURE_RECORD).read_text(encoding="utf-8")))
-    parts = datasets or _PARTS.get(data_class.rpartition(".")[2], ())
-    there = [folder / part for part in parts if (folder / part).is_dir()]
-    return " ".join(fingerprint_folder(part) for part in there) if there else fingerprint_path(root)
+    if (folder / RECORD).is_file():
+        return _canonical(json.loads((folder / RECORD).read_text(encoding="utf-8")))
+    parts = _parts(folder, datasets or [data_class.rpartition(".")[2]])
+    if not parts:
+        return fingerprint_path(root)
+    found = [fingerprint_folder(part) for part in parts]
+    if _files(folder, 1):  # data modules look into the root itself first
+        found.insert(0, fingerprint_folder(folder, 1))
+    return " ".join(found)
+
+
+def _parts(folder: Path, readers: list[str]) -> list[Path]:
+    """List the folders of a root that its readers look into; none where one of them is not known."""
+    if not folder.is_dir() or not set(readers) <= set(_READERS):
+        return []
+    names = [name for reader in readers for name in import_module(_READERS[reader]).FOLDERS]
+    there = {entry.name for entry in folder.iterdir() if entry.is_dir()}  # as spelt, on any file system
+    parts = [folder / name for name in dict.fromkeys(names) if name in there]
+    return [*parts, folder / _ANNOTATIONS] if parts and _ANNOTATIONS in there else parts
 
 
 def miniature_record(root: str) -> Path | None:
@@ -123,7 +179,7 @@ def miniature_record(root: str) -> Path | None:
         The file, there or not; ``None`` where the root asks for no miniature world.
     """
     prefix = next((prefix for prefix in _MINIATURE_PREFIXES if root.startswith(prefix)), None)
-    return None if prefix is None else Path(root.removeprefix(prefix)).expanduser() / _MINIATURE_RECORD
+    return None if prefix is None else Path(root.removeprefix(prefix)).expanduser() / RECORD
 
 
 def _recipe_to_draw(root: str) -> str:

@@ -17,9 +17,8 @@ from contextblip.sweeps.leash import LEASH
 from contextblip.sweeps.plan import Run
 from contextblip.sweeps.results import ResultsFile
 from contextblip.sweeps.run_process import COMMAND, count_cores
-from contextblip.sweeps.run_state import is_done
 from contextblip.sweeps.schedule import Listener, Scheduler, Workplace, latest_metric
-from contextblip.sweeps.work import PENDING, Progress
+from contextblip.sweeps.work import PENDING, Progress, is_settled
 
 INSTALL = "--ray needs ray: pip install contextblip[ray]"
 WAIT_SECONDS = 1.0
@@ -201,9 +200,9 @@ class RayScheduler:
         try:
             found: Mapping[str, Progress] = self.ray.get(reference)
         except self.ray.exceptions.RayError as error:
-            problem = f"Ray: {one_line(str(error), 200)}"
+            failed = Progress("failed", f"Ray: {one_line(str(error), 200)}")
             found = {
-                run.hash: Progress("finished" if is_done(run) else "failed", "" if is_done(run) else problem)
+                run.hash: Progress("finished") if self._is_settled(run, chain) else replace(failed)
                 for run in chain.runs
             }
         for run in chain.runs:
@@ -215,10 +214,13 @@ class RayScheduler:
             state = self.progress[run.hash].state
             if state not in (*PENDING, "running"):
                 continue
-            if is_done(run):
+            if self._is_settled(run, chain):
                 self._set(run, Progress("finished", metric=latest_metric(run)))
             elif (chain.locks / f"{run.name}.json").is_file():
                 self._set(run, Progress("running", metric=latest_metric(run)))
+
+    def _is_settled(self, run: Run, chain: Chain) -> bool:
+        return is_settled(run, chain.runs, self.progress)
 
     def _set(self, run: Run, progress: Progress) -> None:
         is_news = self.progress[run.hash].state != progress.state

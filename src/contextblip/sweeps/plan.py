@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from contextblip.sweeps.definition import Change, Sweep
+from contextblip.worlds import World
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Run:
         upstream: Hash of the run whose checkpoint it starts from.
         checkpoint: Which checkpoint of that run.
         draws: Record of a miniature world that the first run draws; ``None`` where no world is drawn.
+        world: Whether it reads drawn or real data.
         measures: Metrics that are kept of it.
         used_by: What it is for, e.g. ``mask_ratio: mask ratio 0.5, seed 42``.
     """
@@ -35,6 +37,7 @@ class Run:
     upstream: str | None = None
     checkpoint: Path | None = None
     draws: Path | None = None
+    world: World = "real"
     measures: list[str] = field(default_factory=list)
     used_by: list[Use] = field(default_factory=list)
 

@@ -9,12 +9,15 @@ from typing import Any
 
 from contextblip.cli.arguments import spell_out
 from contextblip.cli.errors import nearest
+from contextblip.cli.hardware import resolve_precision
 from contextblip.errors import ConfigurationError
 from contextblip.sweeps.definition import Stage, Sweep
 from contextblip.sweeps.identity import digest, identify
 from contextblip.sweeps.inputs import miniature_record
 from contextblip.sweeps.plan import Plan, PlannedSweep, Point, Run, Trial, Use, points_of
 from contextblip.sweeps.resolving import Resolver, find_value, list_keys, option
+from contextblip.sweeps.run_state import CHECKPOINTS
+from contextblip.worlds import world_of
 
 SHOWN_DIGITS = 12  # of the hash, in names of folders
 
@@ -160,13 +163,15 @@ class Planner:
         if seed is not None:
             words.append(option("seed_everything", seed))
             config["seed_everything"] = seed
+        words += _settle_precision(config)
         upstream, kind = _upstream(sweep, stage, earlier), ""
         checkpoint = None
         if upstream is not None:
             kind = stage.checkpoint or _default_checkpoint(upstream)
-            checkpoint = upstream.folder / "checkpoints" / f"{kind}.ckpt"
+            checkpoint = upstream.folder / CHECKPOINTS / f"{kind}.ckpt"
         identity = identify(config, stage.command, f"{upstream.hash} {kind}" if upstream else None)
         found = digest(identity)
+        root = str(find_value(config, "data.init_args.root")[1])
         return Run(
             hash=found,
             stage=stage.name,
@@ -175,7 +180,8 @@ class Planner:
             identity=identity,
             upstream=upstream.hash if upstream else None,
             checkpoint=checkpoint,
-            draws=miniature_record(str(find_value(config, "data.init_args.root")[1])),
+            draws=miniature_record(root),
+            world=world_of(root),
         )
 
     def _folder(self, stage: str, found: str) -> Path:
@@ -218,6 +224,19 @@ def _laid_over(config: str, overlay: Path) -> Path:
 def _no_such_key(place: str, key: str, bases: dict[str, dict[str, Any]]) -> ConfigurationError:
     choices = sorted({known for base in bases.values() for known in list_keys(base)})
     return ConfigurationError(f"{place}: no task has such a key{nearest(key, choices)}")
+
+
+def _settle_precision(config: dict[str, Any]) -> list[str]:
+    """Replace ``auto`` by what this machine is good at, so that runs of all machines are alike.
+
+    Returns:
+        The words that say so to the command.
+    """
+    trainer = config["trainer"]
+    if trainer.get("precision") != "auto":
+        return []
+    trainer["precision"] = resolve_precision("auto", trainer["accelerator"])
+    return [option("trainer.precision", trainer["precision"])]
 
 
 def _upstream(sweep: Sweep, stage: Stage, earlier: dict[str, Run]) -> Run | None:

@@ -20,6 +20,7 @@ from contextblip.sweeps.run_state import (
     IDENTITY_FILE,
     LOG_FILE,
     clear,
+    is_done,
     last_error,
     resumable_checkpoint,
     write_json,
@@ -98,7 +99,7 @@ class RunProcess:
 def start(
     run: Run, *, environment: Mapping[str, str], cwd: Path, command: Sequence[str] = COMMAND
 ) -> RunProcess:
-    """Start a run, from its last checkpoint where it was interrupted.
+    """Start a run, from its last checkpoint where it was interrupted; a finished one is run anew.
 
     Args:
         run: The run.
@@ -109,7 +110,7 @@ def start(
     Returns:
         The run under way.
     """
-    checkpoint = resumable_checkpoint(run)
+    checkpoint = None if is_done(run) else resumable_checkpoint(run)
     if checkpoint is None:
         clear(run)
     (run.folder / DONE_FILE).unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
@@ -18,6 +18,7 @@ DONE_FILE = "done.json"
 LOG_FILE = "log.txt"
 IDENTITY_FILE = "identity.json"
 METRICS_FILE = "metrics.json"
+CHECKPOINTS = "checkpoints"
 
 
 def is_done(run: Run) -> bool:
@@ -33,13 +34,29 @@ def is_done(run: Run) -> bool:
 
 
 def mark_done(run: Run, **facts: object) -> None:
-    """Say that the run came to its end.
+    """Say that the run came to its end, and which checkpoints it left.
 
     Args:
         run: The run.
         facts: What else is worth knowing.
     """
-    write_json(run.folder / DONE_FILE, {"hash": run.hash, "stage": run.stage, **facts})
+    left = sorted(path.name for path in (run.folder / CHECKPOINTS).glob("*.ckpt"))
+    write_json(run.folder / DONE_FILE, {"hash": run.hash, "stage": run.stage, "checkpoints": left, **facts})
+
+
+def has_lost(run: Run, checkpoints: Iterable[Path]) -> bool:
+    """Whether checkpoints are gone that a finished run left.
+
+    Args:
+        run: The run.
+        checkpoints: Those of it that are wanted.
+
+    Returns:
+        True where one is not there and making it anew may help: one that the run never left would be
+        missing again.
+    """
+    left = read_json(run.folder / DONE_FILE).get("checkpoints")
+    return any(not path.exists() and (left is None or path.name in left) for path in checkpoints)
 
 
 def resumable_checkpoint(run: Run) -> Path | None:
@@ -51,7 +68,7 @@ def resumable_checkpoint(run: Run) -> Path | None:
     Returns:
         Its last checkpoint, if whole; ``None`` for commands that train nothing.
     """
-    last = run.folder / "checkpoints" / "last.ckpt"
+    last = run.folder / CHECKPOINTS / "last.ckpt"
     is_whole = last.is_dir() or (last.is_file() and is_zipfile(last))  # a folder is a sharded one
     return last if run.command == "fit" and is_whole else None
 
@@ -59,10 +76,13 @@ def resumable_checkpoint(run: Run) -> Path | None:
 def clear(run: Run) -> None:
     """Remove what an earlier attempt left, but its log.
 
+    That it was finished is removed last: if this is cut short, the rest is not taken for half a training.
+
     Args:
         run: The run.
     """
-    for path in run.folder.iterdir() if run.folder.is_dir() else ():
+    found = run.folder.iterdir() if run.folder.is_dir() else ()
+    for path in sorted(found, key=lambda path: path.name == DONE_FILE):
         if path.name == LOG_FILE:
             continue
         if path.is_dir() and not path.is_symlink():

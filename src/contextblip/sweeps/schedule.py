@@ -15,8 +15,8 @@ from contextblip.sweeps.locks import RunLock
 from contextblip.sweeps.plan import Run
 from contextblip.sweeps.results import ResultsFile
 from contextblip.sweeps.run_process import COMMAND, GRACE_SECONDS, RunProcess, start
-from contextblip.sweeps.run_state import is_done, mark_done, measure, read_metrics
-from contextblip.sweeps.work import PENDING, Progress
+from contextblip.sweeps.run_state import mark_done, measure, read_metrics
+from contextblip.sweeps.work import PENDING, Progress, is_settled
 
 
 class Listener(Protocol):
@@ -136,7 +136,7 @@ class Scheduler:
                 self._set(run, Progress("elsewhere", lock.holder()))
             return
         try:
-            if is_done(run):  # another sweep has just finished it
+            if is_settled(run, self.runs.values(), self.progress):  # another sweep has just finished it
                 self._finish(run, 0.0)
                 lock.release()
                 return

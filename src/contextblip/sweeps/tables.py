@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from contextblip.paper.reader import PaperRow, PaperTable, paper_table
-from contextblip.sweeps.plan import Plan, PlannedSweep, Point, show_value
+from contextblip.paper import PaperRow, PaperTable, paper_table
+from contextblip.sweeps.beside_paper import Beside, paper_row, set_beside
+from contextblip.sweeps.plan import Plan, PlannedSweep, show_value
 from contextblip.sweeps.summary import SUBSETS, Estimate
 
-# The paper's columns of accuracies to our metrics
-_METRICS = {"all": "accuracy", "video": "accuracy_video", "image": "accuracy_static"}
-_SPLITS = {"valid": "validation", "test": "test", "mmvp_vlm": "MMVP-VLM"}
 DOUBTFUL = "†"
 
 
@@ -27,47 +24,18 @@ def markdown(plan: Plan, planned: PlannedSweep, estimates: Sequence[Estimate]) -
         Markdown.
     """
     paper = paper_table(planned.sweep.paper) if planned.sweep.paper else None
-    difference = "" if paper is None else difference_to_paper(plan, planned, paper)
-    beside = paper if paper is not None and not difference else None
+    beside = None if paper is None else set_beside(plan, planned, estimates, paper)
     lines = [f"## {planned.sweep.title}", "", *_ours(planned, estimates, beside), ""]
     lines += [_explanation(estimates, beside), ""]
-    if paper is not None and difference:
-        lines += [f"**For reference only: the paper's Table {paper.number}.** {difference}", ""]
-        lines += [*_papers(paper), ""]
+    if beside is not None and beside.reason:
+        lines += [f"**For reference only: the paper's Table {beside.paper.number}.** {beside.reason}", ""]
+        lines += [*_papers(beside.paper), ""]
     if paper is not None:
         lines += [f"{DOUBTFUL} {row}: {reason}" for (row, _), reason in _distinct_doubts(paper)]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def difference_to_paper(plan: Plan, planned: PlannedSweep, paper: PaperTable) -> str:
-    """Say why our numbers must not stand beside the paper's.
-
-    Args:
-        plan: The plan.
-        planned: The sweep.
-        paper: The paper's table.
-
-    Returns:
-        A sentence; empty where both are measured on the same.
-    """
-    measured = [
-        plan.runs[key] for trial in planned.trials for key in trial.runs.values() if plan.runs[key].measures
-    ]
-    data = [run.identity.get("data") or {} for run in measured]
-    arguments: list[dict[str, Any]] = [values.get("init_args") or {} for values in data]
-    if any(str(values.get("root")).startswith("miniature:") for values in arguments):
-        return "Ours are measured on the miniature world, the paper's on IMAGECODE; they do not compare."
-    splits = {
-        str(values.get("test_split", "valid")) if run.command == "test" else "valid"
-        for values, run in zip(arguments, measured, strict=True)
-    }
-    if paper.split is not None and splits != {paper.split}:
-        ours = " and ".join(sorted(_SPLITS.get(split, split) for split in splits)) or "no"
-        return f"It is of the {_SPLITS[paper.split]} split, ours of the {ours} split; they do not compare."
-    return ""
-
-
-def _ours(planned: PlannedSweep, estimates: Sequence[Estimate], paper: PaperTable | None) -> list[str]:
+def _ours(planned: PlannedSweep, estimates: Sequence[Estimate], beside: Beside | None) -> list[str]:
     """Lay our numbers out: a row for each point, a column for each stage and metric."""
     columns = list(dict.fromkeys((found.stage, found.metric) for found in estimates))
     by_cell = {(found.point.label, found.stage, found.metric): found for found in estimates}
@@ -77,7 +45,7 @@ def _ours(planned: PlannedSweep, estimates: Sequence[Estimate], paper: PaperTabl
         f"{f'{stage}: '.replace('_', ' ') if several else ''}{SUBSETS.get(metric, metric)}"
         for stage, metric in columns
     ]
-    sides = [_paper_column(paper, stage, metric) for stage, metric in columns]
+    sides = [beside.columns.get(column) if beside is not None else None for column in columns]
     cells = [[*axes]]
     for head, side in zip(heads, sides, strict=True):
         cells[0] += [head] if side is None else [head, f"{head}, paper"]
@@ -85,8 +53,8 @@ def _ours(planned: PlannedSweep, estimates: Sequence[Estimate], paper: PaperTabl
         row = [show_value(value) for value in point.values.values()] or [point.label]
         for (stage, metric), side in zip(columns, sides, strict=True):
             row.append(show_estimate(by_cell.get((point.label, stage, metric))))
-            if side is not None and paper is not None:
-                row.append(_show_paper(paper, paper_row(paper, planned, point), side))
+            if side is not None and beside is not None:
+                row.append(_show_paper(beside.paper, paper_row(beside.paper, planned, point), side))
         cells.append(row)
     return _layout(cells, len(axes))
 
@@ -110,7 +78,7 @@ def show_estimate(found: Estimate | None) -> str:
     return f"{100 * found.mean:.1f}{spread}{limits}"
 
 
-def _explanation(estimates: Sequence[Estimate], beside: PaperTable | None) -> str:
+def _explanation(estimates: Sequence[Estimate], beside: Beside | None) -> str:
     """Say what the numbers are."""
     runs = sorted({len(found.values) for found in estimates if found.values})
     missing = sum(found.missing for found in estimates)
@@ -120,36 +88,9 @@ def _explanation(estimates: Sequence[Estimate], beside: PaperTable | None) -> st
     parts = ["Mean over seeds ± standard deviation [95% Wilson interval of the mean over the queries]"]
     parts += [f"{' or '.join(map(str, runs))} seeds a point"] if runs else []
     parts += [f"n: {', '.join(counts)}"] if counts else []
-    parts += [f"paper: Table {beside.number}, same split"] if beside is not None else []
+    parts += [f"paper: Table {beside.paper.number}, same split"] if beside and beside.columns else []
     parts += [f"{missing} numbers are still missing"] if missing else []
     return f"{'; '.join(parts)}."
-
-
-def _paper_column(paper: PaperTable | None, stage: str, metric: str) -> str | None:
-    """Find the paper's column of a metric; in a table of stages the stage's name begins with the column's."""
-    for column in paper.columns if paper is not None else ():
-        by_stage = stage.startswith(column) and metric == _METRICS.get(paper.subset or "all", "")  # type: ignore[union-attr]
-        if _METRICS.get(column) == metric or by_stage:
-            return column
-    return None
-
-
-def paper_row(paper: PaperTable, planned: PlannedSweep, point: Point) -> PaperRow | None:
-    """Find the paper's row of a point: of the same values, or of the variant's name.
-
-    Args:
-        paper: The paper's table.
-        planned: The sweep.
-        point: The point.
-
-    Returns:
-        The row, or ``None`` where the paper has none.
-    """
-    if planned.sweep.variants:
-        return paper.row(point.label)
-    wanted = {axis.key.rpartition(".")[2]: point.values[axis.label] for axis in planned.sweep.axes}
-    rows = (row for row in paper.rows if all(row.details.get(key) == value for key, value in wanted.items()))
-    return next(rows, None)
 
 
 def _show_paper(paper: PaperTable, row: PaperRow | None, column: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from contextblip.sweeps.plan import Plan, Run
 from contextblip.sweeps.results import is_recorded
-from contextblip.sweeps.run_state import is_done, resumable_checkpoint
+from contextblip.sweeps.run_state import has_lost, is_done, resumable_checkpoint
 
 State = Literal[
     "finished", "recorded", "not needed", "to do", "to resume", "elsewhere", "running", "failed", "skipped",
@@ -38,7 +39,7 @@ def survey(plan: Plan, rows: Mapping[str, Mapping[str, str]]) -> dict[str, Progr
     """Find out what is left to do.
 
     A run is needed for itself, unless its folder or the results file has its numbers; or for its checkpoint,
-    where a needed run starts from it and it is not there.
+    where a needed run starts from it and it is not there. A finished training that has lost it is run anew.
 
     Args:
         plan: The plan.
@@ -61,12 +62,32 @@ def _state(
     run: Run, is_target: bool, starting_here: list[Run], rows: Mapping[str, Mapping[str, str]]
 ) -> State:
     done = is_done(run)
-    lacks_checkpoint = any(other.checkpoint and not other.checkpoint.exists() for other in starting_here)
-    if done and not lacks_checkpoint:
+    if done and not has_lost(run, _checkpoints(starting_here)):
         return "finished"
-    if not lacks_checkpoint and is_recorded(run, rows) and not starting_here:
+    if is_recorded(run, rows) and not starting_here:
         return "recorded"
     if is_target or starting_here:
         # a finished training without the wanted checkpoint would come back from its last one without it
         return "to resume" if resumable_checkpoint(run) and not done else "to do"
     return "not needed"
+
+
+def _checkpoints(runs: Iterable[Run]) -> list[Path]:
+    return [run.checkpoint for run in runs if run.checkpoint is not None]
+
+
+def is_settled(run: Run, runs: Iterable[Run], progress: Mapping[str, Progress]) -> bool:
+    """Whether there is nothing to do for a run, whoever finished it.
+
+    Args:
+        run: The run.
+        runs: Those that may start from it.
+        progress: Hashes to progress.
+
+    Returns:
+        True where it is finished and has not lost a checkpoint that a run still to come starts from.
+    """
+    waiting = [
+        other for other in runs if other.upstream == run.hash and progress[other.hash].state in PENDING
+    ]
+    return is_done(run) and not has_lost(run, _checkpoints(waiting))

@@ -1,0 +1,49 @@
+"""Tells drawn data from real data, by what a root asks for and what the drawing left in its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+World = Literal["real", "miniature"]
+
+RECORD = "miniature.json"  # what the drawing of a miniature world leaves in its folder
+_PREFIX = "miniature"  # of roots that ask for one: miniature:DIR, miniature-backbone:DIR
+
+
+def asks_for_miniature(root: str) -> bool:
+    """Whether a root asks for a miniature world.
+
+    Args:
+        root: Value of ``data.root``.
+
+    Returns:
+        True for ``miniature:DIR`` and the like.
+    """
+    prefix, colon, _ = root.partition(":")
+    return bool(colon) and prefix.startswith(_PREFIX)
+
+
+def is_drawn(folder: Path) -> bool:
+    """Whether what lies in a folder was drawn.
+
+    Args:
+        folder: A miniature world, or the folder of one of its data sets.
+
+    Returns:
+        True where the record of a drawing lies there or in its parent, links followed or not.
+    """
+    spellings = (folder.absolute(), folder.resolve())
+    return any((place / RECORD).is_file() for path in spellings for place in (path, path.parent))
+
+
+def world_of(root: str) -> World:
+    """Tell which world a root of the working directory holds.
+
+    Args:
+        root: Value of ``data.root``.
+
+    Returns:
+        ``miniature`` where it asks for one or holds one.
+    """
+    return "miniature" if asks_for_miniature(root) or is_drawn(Path(root).expanduser()) else "real"
