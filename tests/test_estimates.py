@@ -17,7 +17,7 @@ from contextblip.estimates import (
     seed_interval,
     sign_flip_test,
     welch_interval,
-    wilson,
+    wilson_of_share,
 )
 
 
@@ -27,19 +27,33 @@ def test_wilson_is_the_formula_and_scipys(correct: int, n: int) -> None:
     share = correct / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    assert wilson(correct, n) == pytest.approx(Interval(centre - half, centre + half), abs=1e-12)
-    assert wilson(correct, n) == pytest.approx(stats.binomtest(correct, n).proportion_ci(method="wilson"))
+    assert wilson_of_share(share, n) == pytest.approx(Interval(centre - half, centre + half), abs=1e-12)
+    scipys = stats.binomtest(correct, n).proportion_ci(method="wilson")
+    assert wilson_of_share(share, n) == pytest.approx(scipys, abs=1e-12)
+    wide = stats.binomtest(correct, n).proportion_ci(0.99, method="wilson")
+    assert wilson_of_share(share, n, 0.99) == pytest.approx(wide, abs=1e-12)
 
 
 def test_wilson_of_half_of_ten_by_hand() -> None:
     # z² = 3.8415; centre 0.5, half 1.95996 / 1.38415 * sqrt(0.025 + 0.0096037) = 0.26341
-    assert wilson(5, 10) == pytest.approx((0.23659, 0.76341), abs=1e-5)
+    assert wilson_of_share(0.5, 10) == pytest.approx((0.23659, 0.76341), abs=1e-5)
 
 
-@pytest.mark.parametrize(("correct", "n"), [(0, 0), (3, 2), (-1, 4)])
-def test_wilson_refuses_what_is_no_share(correct: int, n: int) -> None:
+def test_wilson_of_half_an_answer_lies_between_its_neighbours() -> None:
+    """Two runs with 100 and 101 of 361 right: noise in the last digit must not round the half away."""
+    found = wilson_of_share(100.5 / 361, 361)
+    assert found == pytest.approx((0.2347, 0.3268), abs=5e-4)
+    below, above = (stats.binomtest(count, 361).proportion_ci(method="wilson") for count in (100, 101))
+    assert below.low < found.low < above.low
+    assert below.high < found.high < above.high
+    for noisy in (0.2783933, 0.2783934):
+        assert wilson_of_share(noisy, 361) == pytest.approx(found, abs=1e-6)
+
+
+@pytest.mark.parametrize(("share", "n"), [(0.0, 0), (1.5, 2), (-0.25, 4), (float("nan"), 4)])
+def test_wilson_refuses_what_is_no_share(share: float, n: int) -> None:
     with pytest.raises(ValueError, match="is no share"):
-        wilson(correct, n)
+        wilson_of_share(share, n)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +199,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
         values = rng.choice([-1, 0, 1], p=[0.06, 0.84, 0.06 + shift], size=400)
         interval = paired_bootstrap(values, resamples=1000, seed=trial)
         hits["bootstrap"] += interval.low <= shift <= interval.high
-        around = wilson(int(rng.binomial(150, share)), 150)
+        around = wilson_of_share(int(rng.binomial(150, share)) / 150, 150)
         hits["wilson"] += around.low <= share <= around.high
     # fixed seeds; the binomial's own spread over 400 trials is 1.1 points
     assert all(0.92 <= hit / trials <= 0.98 for hit in hits.values())

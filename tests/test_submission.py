@@ -36,7 +36,7 @@ def test_a_part_of_a_set_is_no_submission(rows: list[dict[str, Any]], said: str)
 def test_every_fault_is_named() -> None:
     submission: dict[str, list[object]] = {"a": [0, 9], "b": [10, -1], "c": [True, 1.0], "x": [1]}
     faults = submission_faults(submission, {"a": 3, "b": 2, "c": 2, "d": 1})
-    assert faults == [
+    assert [fault.problem for fault in faults] == [
         "set d is missing",
         "set x is not in the split",
         "set a has 2 predictions for 3 descriptions",
@@ -46,6 +46,50 @@ def test_every_fault_is_named() -> None:
         "set c, description 1: 1.0 is no index 0 to 9",
     ]
     assert submission_faults({"a": [0, 9]}, {"a": 2}) == []
+
+
+@pytest.mark.parametrize(
+    ("submission", "remedy"),
+    [
+        ({"a": [0]}, "predict the whole split"),
+        ({}, "predict the whole split"),
+        ({"a": [0, 1, 2]}, "give the data that was predicted as --root"),
+        ({"a": [0, 1], "x": [0]}, "give the data that was predicted as --root"),
+        ({"a": [0, 10]}, "write whole numbers 0 to 9, the places of the images in their set"),
+        ({"a": [0, "3"]}, "write whole numbers 0 to 9, the places of the images in their set"),
+    ],
+)
+def test_each_fault_has_its_own_remedy(submission: dict[str, list[object]], remedy: str) -> None:
+    assert [fault.remedy for fault in submission_faults(submission, {"a": 2})] == [remedy]
+
+
+def test_each_kind_of_fault_is_shown_before_more_of_one(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = list(json.loads((world / "imagecode" / "test_data_unlabeled.json").read_text()))
+    file = tmp_path / "submission.json"
+    file.write_text(json.dumps({"foreign": [0], names[-1]: ["3"]}))
+    with pytest.raises(SystemExit):
+        main(["submit-check", str(file), "--root", str(world)])
+    (line,) = capsys.readouterr().err.splitlines()
+    for said in ("is missing", "set foreign is not in the split", "'3' is no index 0 to 9"):
+        assert said in line
+
+
+def test_the_check_takes_what_other_commands_take_as_a_root(
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    descriptions = json.loads((world / "imagecode" / "test_data_unlabeled.json").read_text())
+    file = tmp_path / "submission.json"
+    file.write_text(json.dumps({name: [0] * len(texts) for name, texts in descriptions.items()}))
+    main(["submit-check", str(file), "--root", f"miniature:{world}"])
+    assert "all in place" in capsys.readouterr().out
+    for root in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(SystemExit) as stop:
+            main(["submit-check", str(file), "--root", str(root)])
+        (line,) = capsys.readouterr().err.splitlines()
+        assert stop.value.code == 2
+        assert "set --root to the folder of the data set" in line
 
 
 def test_predict_writes_what_the_check_takes(

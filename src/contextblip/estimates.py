@@ -50,11 +50,11 @@ class SignFlipTest(NamedTuple):
     smallest: int | None
 
 
-def wilson(correct: int, n: int, level: float = 0.95) -> Interval:
-    """Return Wilson's score interval of a share.
+def wilson_of_share(share: float, n: int, level: float = 0.95) -> Interval:
+    """Return Wilson's score interval of a share, also of a mean share of several runs.
 
     Args:
-        correct: Right answers, 0 to n.
+        share: Of right answers, 0 to 1; times n it need not be a whole number.
         n: Answers, at least 1.
         level: Confidence level.
 
@@ -62,12 +62,15 @@ def wilson(correct: int, n: int, level: float = 0.95) -> Interval:
         Shares between 0 and 1.
 
     Raises:
-        ValueError: There are no answers, or more right ones than answers.
+        ValueError: There are no answers, or the share is none.
     """
-    if n < 1 or not 0 <= correct <= n:
-        raise ValueError(f"{correct} of {n} is no share")
-    found = stats.binomtest(correct, n).proportion_ci(confidence_level=level, method="wilson")
-    return Interval(float(found.low), float(found.high))
+    if n < 1 or not 0 <= share <= 1:
+        raise ValueError(f"{share} of {n} answers is no share")
+    z = float(stats.norm.ppf((1 + level) / 2))
+    centre = share + z**2 / (2 * n)
+    half = z * (share * (1 - share) / n + (z / (2 * n)) ** 2) ** 0.5
+    low, high = (end / (1 + z**2 / n) for end in (centre - half, centre + half))
+    return Interval(low if share > 0 else 0.0, high if share < 1 else 1.0)
 
 
 def mcnemar_exact(only_a: int, only_b: int) -> float:

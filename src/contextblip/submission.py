@@ -3,13 +3,25 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from contextblip.errors import ConfigurationError
 
 CANDIDATES = 10
 
 Submission = dict[str, list[int]]
+
+
+class Fault(NamedTuple):
+    """Something that the leaderboard would refuse.
+
+    Attributes:
+        problem: What is wrong, and where.
+        remedy: What mends it.
+    """
+
+    problem: str
+    remedy: str
 
 
 def make_submission(rows: Iterable[Mapping[str, Any]]) -> Submission:
@@ -67,7 +79,7 @@ def read_submission(path: Path) -> Submission:
 
 def submission_faults(
     submission: Mapping[str, Sequence[object]], descriptions: Mapping[str, int], candidates: int = CANDIDATES
-) -> list[str]:
+) -> list[Fault]:
     """List what the leaderboard would refuse.
 
     Args:
@@ -76,18 +88,22 @@ def submission_faults(
         candidates: Images of a set.
 
     Returns:
-        One line a fault, in the order of the split; empty where all is well.
+        Missing and foreign sets, then faults within sets in the order of the split; empty where all is well.
     """
-    faults = [f"set {name} is missing" for name in descriptions if name not in submission]
-    faults += [f"set {name} is not in the split" for name in submission if name not in descriptions]
+    whole_split = "predict the whole split"
+    one_data = "give the data that was predicted as --root"
+    whole_numbers = f"write whole numbers 0 to {candidates - 1}, the places of the images in their set"
+    faults = [Fault(f"set {name} is missing", whole_split) for name in descriptions if name not in submission]
+    foreign = [name for name in submission if name not in descriptions]
+    faults += [Fault(f"set {name} is not in the split", one_data) for name in foreign]
     for name, count in descriptions.items():
         answers = submission.get(name, [])
         if name in submission and len(answers) != count:
-            faults.append(f"set {name} has {len(answers)} predictions for {count} descriptions")
+            problem = f"set {name} has {len(answers)} predictions for {count} descriptions"
+            faults.append(Fault(problem, whole_split if len(answers) < count else one_data))
         for position, answer in enumerate(answers):
             whole = isinstance(answer, int) and not isinstance(answer, bool)
             if not whole or not 0 <= answer < candidates:  # type: ignore[operator]  # whole says it is an int
-                faults.append(
-                    f"set {name}, description {position}: {answer!r} is no index 0 to {candidates - 1}"
-                )
+                problem = f"set {name}, description {position}: {answer!r} is no index 0 to {candidates - 1}"
+                faults.append(Fault(problem, whole_numbers))
     return faults

@@ -56,6 +56,15 @@ def test_options_may_stand_first(runs: Path, capsys: pytest.CaptureFixture[str])
     assert content["rows"][0]["only_b"] == 8
 
 
+def test_json_that_is_no_file_is_refused(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        compare(runs / "a1", runs / "b1", "--json", runs)
+    assert str(caught.value) == f"--json {runs} is a folder; name a file that can be written"
+    assert capsys.readouterr().out == "", "before anything is printed"
+    with pytest.raises(ConfigurationError, match="; name a file that can be written"):
+        compare(runs / "a1", runs / "b1", "--json", runs / "a1" / "config.yaml" / "found.json")
+
+
 def test_two_groups(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     compare("--a", runs / "a1", runs / "a2", "--b", runs / "b1", runs / "b2")
     shown = " ".join(capsys.readouterr().out.split())

@@ -73,14 +73,19 @@ def test_help_runs_no_foreign_code(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_plain_help_says_how_to_see_an_experiments_keys(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("experiments/miniature").mkdir(parents=True)
-    for name in ("pretrain", "miniature/pretrain"):
+    for folder in ("miniature", "sweeps"):
+        Path(f"experiments/{folder}").mkdir(parents=True)
+    for name in ("finetune", "pretrain", "miniature/pretrain", "sweeps/tables"):
         Path(f"experiments/{name}.yaml").touch()
     main(["fit", "--help"])
     said = capsys.readouterr().out
     assert "\n  checkpoint.*     what is kept" in said
-    assert "\n  experiments/miniature/pretrain.yaml\n  experiments/pretrain.yaml\n" in said
-    assert "lightning fit --config experiments/miniature/pretrain.yaml --help" in said
+    assert (
+        "\n  experiments/finetune.yaml\n  experiments/pretrain.yaml\n  experiments/miniature/  1 to lay"
+        in said
+    )
+    assert "\n  experiments/sweeps/  1 for lightning sweep\n" in said
+    assert "lightning fit --config experiments/pretrain.yaml --help" in said
     main(["--help"])
     assert re.search(r"\n  convert +rewrite a backbone's weights", capsys.readouterr().out)
 

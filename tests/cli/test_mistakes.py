@@ -51,6 +51,14 @@ ON_THE_LINE = {
     "fit --config toy.yaml --model torch.nn.Linear": (
         "--model.class_path: torch.nn.Linear is no LightningModule"
     ),
+    "fit --model contextblip.tasks.Pretraining --model.backbone random:miniature --model.mask_ratio 1.75 "
+    "--data toy_code.ToyData --data.root x": "mask_ratio is 1.75, but must lie between 0 and 1",
+    "fit --model contextblip.tasks.FineTuning --model.backbone random:miniature --model.dropout 2 "
+    "--data toy_code.ToyData --data.root x": "model.dropout is 2.0, expected a number from 0 to below 1",
+    "fit --model contextblip.tasks.FineTuning --model.backbone random:miniature "
+    "--data data_modules.ImageCoDeDataModule --data.root x --data.batch_size 0 --data.global_batch_size 4": (
+        "data.batch_size is 0, but must be 1 or more"
+    ),
     "fit --config toi.yaml": "--config toi.yaml: no such file; did you mean toy.yaml?",
     "fit --config": "--config needs a file",
     "fit --config toy.yaml extra": "unexpected word 'extra'; options look like --key value",

@@ -109,6 +109,7 @@ def test_other_commands_pass_over_the_key_in_a_file(run: Run, fail: Fail) -> Non
         ),
         ("--test_after last --checkpoint.save_last false", "checkpoint.save_last is false; set it to true"),
         ("--test_after last --trainer.enable_checkpointing false", "trainer.enable_checkpointing is false"),
+        ("--test_after last --trainer.limit_test_batches 0", "trainer.limit_test_batches is 0"),
         ("--test_after lst", "did you mean last?"),
         ("--test_after last --data.root untestable", "no test split below untestable"),
         ("--test_after last --model toy_code.UntestableTask", "UntestableTask cannot be tested"),

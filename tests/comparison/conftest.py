@@ -18,14 +18,25 @@ WriteRun = Callable[..., Run]
 def write_run(tmp_path: Path) -> WriteRun:
     """Write a run folder of `lightning test` and read it."""
 
-    def write(name: str, rows: Iterable[Row], seed: int = 1, data: str = "ImageCoDe", **keys: object) -> Run:
+    def write(
+        name: str,
+        rows: Iterable[Row],
+        seed: int = 1,
+        data: str = "ImageCoDe",
+        task: str = "ZeroShot",
+        model: dict[str, object] | None = None,
+        **keys: object,
+    ) -> Run:
         folder = tmp_path / name
         folder.mkdir()
         arguments = {"root": "images", "test_split": "valid", **keys}
         config = {
             "seed_everything": seed,
             "experiment": "zero_shot",
-            "model": {"class_path": "contextblip.tasks.ZeroShot", "init_args": {"mask_ratio": 0.25}},
+            "model": {
+                "class_path": f"contextblip.tasks.{task}",
+                "init_args": {"mask_ratio": 0.25} | (model or {}),
+            },
             "data": {"class_path": f"data_modules.{data}DataModule", "init_args": arguments},
         }
         (folder / "config.yaml").write_text(yaml.safe_dump(config))

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from contextblip.comparison import Row, compare_runs
-from contextblip.estimates import mcnemar_exact, wilson
+from contextblip.estimates import mcnemar_exact, wilson_of_share
 from contextblip.metrics import RetrievalAccuracy
 from contextblip.runs import Run
 from contextblip.types import Query
@@ -33,7 +33,7 @@ def test_two_runs_by_hand(write_run: WriteRun, answers: Rows) -> None:
     assert (row.only_a, row.only_b, row.flips) == (1, 9, 10)
     assert row.p == pytest.approx(2 * (1 + 10) / 1024)
     assert row.p == mcnemar_exact(1, 9)
-    assert row.interval_a == wilson(9, 20)
+    assert row.interval_a == wilson_of_share(0.45, 20)
     assert row.better == "B"
     assert row.smallest == pytest.approx(8 / 20)  # 9 : 1 is p = 0.021, 8 : 2 is p = 0.11
     assert row.interval is not None
@@ -220,7 +220,7 @@ def test_common_keeps_whole_pairs(write_run: WriteRun, pair: Rows) -> None:
 
 
 def test_settings_that_differ_are_named(write_run: WriteRun, answers: Rows) -> None:
-    a = [write_run("a1", answers("10"), max_words=30), write_run("a2", answers("10"), max_words=40)]
+    a = [write_run(f"a{n}", answers("10"), max_words=30, seed=n, num_workers=n) for n in (1, 2)]
     b = write_run("b", answers("10"), max_words=None, flip=True, root="elsewhere")
     settings = compare_runs(a, [b]).settings
-    assert settings == {"data.max_words": ("varies", None), "data.flip": (None, True)}
+    assert settings == {"data.max_words": (30, None), "data.flip": (None, True)}

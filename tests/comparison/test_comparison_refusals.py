@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from contextblip.comparison import compare_runs
+from contextblip.comparison.words import sentences
 from contextblip.errors import ConfigurationError
 from contextblip.runs import Run, read_run
 
@@ -117,3 +118,39 @@ def test_groups(write_run: WriteRun, answers: Rows) -> None:
     assert "is named more than once" in refusal(a, a)
     assert "is named more than once" in refusal(a, b, b)
     assert refusal(a).startswith("B has no run")
+
+
+def test_unlike_runs_are_no_seeds_of_one_group(write_run: WriteRun, answers: Rows) -> None:
+    a = write_run("a", answers("11"))
+    tuned = write_run("tuned", answers("11"), task="FineTuning", seed=10)
+    ranked = write_run("ranked", answers("11"), task="InterContext", seed=10)
+    assert refusal(a, tuned, ranked) == (
+        f"B: {tuned.folder} and {ranked.folder} differ in more than their seeds (model.class_path FineTuning "
+        "-> InterContext); give runs of one configuration to each of A and B"
+    )
+    halved = write_run("halved", answers("11"), model={"mask_ratio": 0.5}, max_words=20)
+    assert "(model.mask_ratio 0.25 -> 0.5, data.max_words - -> 20)" in refusal(tuned, a, halved)
+
+
+def test_what_follows_the_seed_makes_no_run_unlike(write_run: WriteRun, answers: Rows) -> None:
+    a, b = write_run("a", answers("11")), []
+    for seed in (1, 2):
+        base = write_run(f"base{seed}", answers("11"), seed=seed, task="Pretraining")
+        checkpoint = str(base.folder / "checkpoints" / f"epoch={seed}.ckpt")
+        model: dict[str, object] = {"init_from": checkpoint, "backbone": str(base.folder / "backbone")}
+        b.append(write_run(f"b{seed}", answers("11"), model=model, seed=seed))
+    assert compare_runs([a], b).doubts == ()
+    fresh = write_run("fresh", answers("11"), model={"init_from": None, "backbone": "backbone"})
+    assert "(model.init_from a checkpoint -> -)" in refusal(a, b[0], fresh)
+
+
+def test_sources_that_are_unlike_are_named(write_run: WriteRun, answers: Rows) -> None:
+    a, b = write_run("a", answers("11")), []
+    for name, ratio in (("quarter", 0.25), ("half", 0.5)):
+        base = write_run(name, answers("11"), task="Pretraining", model={"mask_ratio": ratio})
+        model: dict[str, object] = {"init_from": str(base.folder / "checkpoints" / "last.ckpt")}
+        b.append(write_run(f"from_{name}", answers("11"), model=model))
+    (doubt,) = compare_runs([a], b).doubts
+    assert doubt.startswith("The runs of B are not alike: they started from ")
+    assert doubt.endswith("which differ in more than their seeds (model.mask_ratio 0.25 -> 0.5).")
+    assert doubt in sentences(compare_runs([a], b))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from contextblip.errors import ConfigurationError
-from contextblip.reports.identity import identify
+from contextblip.reports.identity import identify, setting_words
 from contextblip.reports.pooling import pool, seed_words
 from contextblip.runs import Run, read_run
 
@@ -154,3 +154,18 @@ def test_seeds_in_words() -> None:
     assert seed_words([(42, 1)]) == "seed 42"
     assert seed_words([(42, 1), (43, 1)]) == "seeds 42, 43"
     assert seed_words([(42, 1), (42, None)]) == "seeds 42/1, 42/none"
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (list(range(1, 13)), "1-12"),
+        ([3, 6, 9, 12], "3+6+9+12"),
+        ([11, 12], "11+12"),
+        ([3, 2, 1], "3+2+1"),
+        (["a", "b", "c"], "a+b+c"),
+        ([], "none"),
+    ],
+)
+def test_lists_are_written_shortly(value: list[object], words: str) -> None:
+    assert setting_words(value) == words

@@ -5,9 +5,11 @@ from collections.abc import Callable
 import pytest
 
 from contextblip.errors import ConfigurationError
+from contextblip.estimates import wilson_of_share
 from contextblip.groups import MMVP_TYPES, SAMPLES
 from contextblip.paper import published_counts
 from contextblip.reports import TABLES, build_report, to_csv, to_terminal
+from contextblip.reports.layout import Grid, lay_out
 from contextblip.runs import Run
 
 MakeRun = Callable[..., Run]
@@ -106,6 +108,15 @@ def test_the_miniature_world_has_tables_of_its_own(make_run: MakeRun, pretrained
         assert len({entry.split for entry in table.entries}) == 1, "without --table each finds its own"
     (ablation,) = build_report([drawn], [4]).tables
     assert (ablation.world, ablation.entries[0].split) == ("miniature", "valid"), "apart, so no refusal"
+
+
+def test_captions_of_the_miniature_world_name_both_splits(make_run: MakeRun, pretrained: Pretrained) -> None:
+    drawn = make_run("drawn", (900, 500, 400), init_from=pretrained(), root="miniature:data")
+    own = "our validation split; the paper's is test; drawn images"
+    for number, said in ((1, own), (4, own), (15, " in %, validation split; drawn images")):
+        report = build_report([drawn], [number])
+        ours = next(block for block in lay_out(report) if isinstance(block, Grid))
+        assert said in ours.caption
 
 
 def test_ablations_and_sweeps_find_their_rows(make_run: MakeRun, pretrained: Pretrained) -> None:
@@ -222,3 +233,15 @@ def test_every_table_can_be_asked_for_and_says_who_could_fill_it(make_run: MakeR
             ConfigurationError, match=f"Pretraining on captions.*; Table {number} is on (IMAGECODE|MMVP)"
         ):
             build_report([pretraining], [number])
+
+
+def test_the_interval_of_pooled_runs_is_that_of_their_mean_share(make_run: MakeRun) -> None:
+    """A mean count of 100.5 is not rounded to either side."""
+    runs = [
+        make_run(f"seed{seed}", also={"accuracy": (right, 361)}, seed=seed, root="miniature:data")
+        for seed, right in ((1, 99), (2, 102))
+    ]
+    (table,) = build_report(runs, [15]).tables
+    low, high = wilson_of_share(100.5 / 361, 361)
+    assert (table.entries[0].ours.seeds, table.entries[0].ours.n) == (2, 361)
+    assert (table.entries[0].ours.low, table.entries[0].ours.high) == pytest.approx((100 * low, 100 * high))

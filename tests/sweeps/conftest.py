@@ -40,7 +40,9 @@ Starts = Callable[[], list[str]]
 
 @pytest.fixture(autouse=True)
 def workplace(checkout: Path) -> Path:
-    """Every test works in a folder of its own that looks like the checkout."""
+    """Every test works in a folder of its own that looks like the checkout, with weights that none reads."""
+    (checkout / "weights").mkdir()
+    (checkout / "weights" / "model_base.pth").write_bytes(b"of a fake")
     return checkout
 
 

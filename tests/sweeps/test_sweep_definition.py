@@ -47,6 +47,8 @@ SWEEPS = sorted((ROOT / "experiments" / "sweeps").glob("*.yaml"))
         ({"axes": None, "variants": [{"name": "a", "stages": {"b": None}}]}, "variant 'a': no stage 'b'"),
         ({"seeds": ["x"]}, "seeds must be whole numbers from 0, not 'x'"),
         ({"measures": {"zeroshot": []}}, "did you mean zero_shot?"),
+        ({"paper": "table55"}, "paper: table55: the paper has no such table; there are table1 to table18"),
+        ({"paper": "table5", "measures": None}, "say what is measured"),
         ({"name": "a/b"}, "must be a plain folder name"),
     ],
 )
@@ -71,6 +73,11 @@ def axis(key: str, **more: object) -> dict[str, object]:
             "no.yaml: no such file",
         ),
         ({"axes": [{"key": "model.mask_ratio", "values": ["x"]}]}, "mask_ratio"),
+        (
+            {"measures": {"zero_shot": ["accuracy_statik"]}},
+            "measures: zero_shot: there is no metric 'accuracy_statik'; did you mean accuracy_static?",
+        ),
+        ({"measures": {"zero_shot": ["test/mean_rnk"]}}, "did you mean mean_rank?"),
     ],
 )
 def test_what_no_task_takes_is_one_line(
@@ -79,6 +86,16 @@ def test_what_no_task_takes_is_one_line(
     changes = {**changes, "measures": None} if "stages" in changes else changes
     with pytest.raises(ConfigurationError, match=re.escape(message)):
         plan_of(write(**changes))
+
+
+@pytest.mark.parametrize("name", ["val/loss", "itc/text_recall@7", "baseline/position_prior_video", "speed"])
+def test_measures_that_exist_or_are_like_none_pass(name: str, write: Write, plan_of: PlanOf) -> None:
+    assert plan_of(write(measures={"zero_shot": [name]})).targets()
+
+
+def test_measures_of_other_packages_may_have_any_name(write: Write, plan_of: PlanOf) -> None:
+    file = write(measures={"zero_shot": ["accuracy_statix"]})
+    assert plan_of(file, settings=Settings(OUT, allow_code=True)).targets()
 
 
 def test_a_missing_file_suggests_another(write: Write) -> None:
@@ -99,6 +116,30 @@ def test_overlays_and_settings_must_have_something_to_change(write: Write, plan_
         ConfigurationError, match=re.escape("--set data.rot: no task has such a key; did you")
     ):
         plan_of(file, settings=Settings(OUT, values={"data.rot": "x"}))
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (
+            "model.mask_ratio",
+            "--set model.mask_ratio: sweep small sweeps this key; change the values of its axis",
+        ),
+        ("seed_everything", "--set seed_everything: sweep small sets the seeds; say --seeds SEED"),
+    ],
+)
+def test_values_that_would_do_nothing_are_refused(
+    key: str, message: str, write: Write, plan_of: PlanOf
+) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
+        plan_of(write(), settings=Settings(OUT, values={key: 1}))
+
+
+def test_values_reach_the_stages_that_an_axis_leaves_alone(write: Write, plan_of: PlanOf) -> None:
+    axes = [{"key": "model.downsampling_rate", "values": [1, 4], "stages": ["pretrain"]}]
+    plan = plan_of(write(axes=axes), settings=Settings(OUT, values={"model.downsampling_rate": 8}))
+    tests = [run for run in plan.runs.values() if run.stage == "zero_shot"]
+    assert {run.identity["model"]["init_args"]["downsampling_rate"] for run in tests} == {8}
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)

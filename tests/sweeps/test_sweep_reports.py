@@ -11,7 +11,7 @@ from PIL import Image
 from rich.console import Console
 
 from contextblip.errors import ConfigurationError
-from contextblip.estimates import seed_interval, wilson
+from contextblip.estimates import seed_interval, wilson_of_share
 from contextblip.sweeps.display import Display, shown_time
 from contextblip.sweeps.figure import draw
 from contextblip.sweeps.plan import Plan, PlannedSweep, Run, show_value
@@ -131,7 +131,7 @@ def test_summary_numbers(plan: Plan, rows: dict[str, dict[str, str]]) -> None:
     estimates = estimate(plan.sweeps[0], rows)
     write_summary(Path("summary.csv"), estimates, "small")
     first, *_, last = read(Path("summary.csv"))
-    interval, shares = seed_interval([0.30, 0.32, 0.34]), wilson(64, 200)
+    interval, shares = seed_interval([0.30, 0.32, 0.34]), wilson_of_share(0.32, 200)
     assert interval is not None
     assert (first["mask ratio"], first["metric"], first["seeds"], first["missing"]) == (
         "0.25",

@@ -119,11 +119,11 @@ def test_a_killed_command_is_resumed(
     assert starts()[3:] == ["pretrain resumed", "zero_shot new", "zero_shot new"]
 
 
-def test_a_misspelt_measure_is_named_and_costs_no_run(
+def test_a_measure_that_no_run_has_is_named_and_costs_no_run(
     write: Write, run_sweep: RunSweep, starts: Starts, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert not run_sweep(write(measures={"zero_shot": ["acuracy"]}))
-    assert "finished, but there is no metric 'acuracy'; did you mean accuracy?" in capsys.readouterr().out
+    assert not run_sweep(write(measures={"zero_shot": ["speed"]}))
+    assert "finished, but there is no metric 'speed'; it has accuracy, loss" in capsys.readouterr().out
     assert run_sweep(write())
     assert len(starts()) == 4
 

@@ -18,7 +18,7 @@ DEFAULT_CONFIG = "lightning_cli.yaml"
 COMMANDS = {
     "fit": "Train a task, validating as it goes",
     "validate": "Measure a task on the validation split",
-    "test": "Measure a task on the test split",
+    "test": "Measure a task on the labelled split its data name (IMAGECODE: validation)",
     "predict": "Write predictions for unlabelled queries",
 }
 FLAGS = ("--help", "-h", "--debug", "--allow-code", "--version")

@@ -54,21 +54,30 @@ def run_compare(arguments: argparse.Namespace) -> None:
         arguments: As parsed.
 
     Raises:
-        ConfigurationError: The runs are not given as two or as two groups, or cannot be compared.
+        ConfigurationError: The runs are not given as two or as two groups, or cannot be compared, or
+            --json names no file that can be written.
     """
     from contextblip.comparison import compare_runs
     from contextblip.comparison.tables import print_terminal, to_markdown, write_json
     from contextblip.runs import read_run
 
     a, b = _groups(arguments)
+    target = None if arguments.json is None else arguments.json.expanduser()
+    if target is not None and target.is_dir():
+        raise ConfigurationError(f"--json {arguments.json} is a folder; name a file that can be written")
     runs_a, runs_b = ([read_run(Path(folder).expanduser()) for folder in group] for group in (a, b))
     found = compare_runs(runs_a, runs_b, common=arguments.common, cluster=arguments.cluster)
     if arguments.format == "markdown":
         sys.stdout.write(to_markdown(found, arguments.flips))
     else:
         print_terminal(found, arguments.flips)
-    if arguments.json is not None:
-        write_json(found, arguments.json.expanduser())
+    if target is not None:
+        try:
+            write_json(found, target)
+        except OSError as error:
+            raise ConfigurationError(
+                f"--json {arguments.json}: {error.strerror}; name a file that can be written"
+            ) from error
 
 
 def _groups(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:

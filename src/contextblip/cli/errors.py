@@ -65,6 +65,27 @@ def one_line(text: str, limit: int = 400) -> str:
     return joined if len(joined) <= limit else f"{joined[: limit - 3]}..."
 
 
+def hidden_mistake(error: BaseException) -> UserError | None:
+    """Find the user's mistake behind another exception.
+
+    jsonargparse wraps what a class's own checks of its values say into a list of types that did not fit.
+
+    Args:
+        error: What stopped the command.
+
+    Returns:
+        The first mistake among its causes, ``None`` where there is none.
+    """
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        if isinstance(cause, UserError):
+            return cause
+        seen.add(id(cause))
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
 def explain(error: BaseException) -> tuple[str, int]:
     """Find the line to print and the exit status.
 

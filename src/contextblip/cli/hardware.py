@@ -130,6 +130,8 @@ def resolve_accumulation(config: Namespace) -> None:
     if total is None:
         return
     devices = count_devices(trainer["accelerator"], trainer["devices"])
+    if data["batch_size"] < 1:
+        raise ConfigurationError(f"data.batch_size is {data['batch_size']}, but must be 1 or more")
     at_once = data["batch_size"] * devices * trainer["num_nodes"]
     product = f"batch_size {data['batch_size']} x {devices} devices x {trainer['num_nodes']} nodes"
     if total % at_once:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
@@ -74,11 +76,20 @@ def _columns(rows: Iterable[tuple[str, str]]) -> str:
 
 
 def _experiments(subcommand: str) -> str:
-    """List the experiments and say how to see their keys."""
-    found = list_experiments()
-    listed = "".join(f"  {path}\n" for path in found) or "  (none below ./experiments)\n"
-    example = found[0] if found else "FILE"
-    return f"experiments\n{listed}\nkeys of an experiment: lightning {subcommand} --config {example} --help\n"
+    """List the experiments, count what is laid over them, and say how to see their keys."""
+    found = [Path(path) for path in list_experiments()]
+    base = [path for path in found if len(path.parts) == 2]
+    folders = Counter(path.parent for path in found if path not in base)
+    listed = "".join(f"  {path}\n" for path in base) or "  (none below ./experiments)\n"
+    overlays = "".join(
+        f"  {folder}/  {count} {'for lightning sweep' if folder.name == 'sweeps' else 'to lay over them'}\n"
+        for folder, count in sorted(folders.items())
+    )
+    example = next((path for path in base if path.stem == "pretrain"), base[0] if base else "FILE")
+    return (
+        f"experiments\n{listed}{overlays}\n"
+        f"keys of an experiment: lightning {subcommand} --config {example} --help\n"
+    )
 
 
 def print_experiment_help(

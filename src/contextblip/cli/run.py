@@ -18,7 +18,7 @@ from contextblip.cli.arguments import Arguments, Source, find_default_config, re
 from contextblip.cli.checkpoint import compare_with_checkpoint, resolve_checkpoint
 from contextblip.cli.checks import check_nothing_lost
 from contextblip.cli.config_file import RunConfigCallback
-from contextblip.cli.errors import ParsingError, one_line
+from contextblip.cli.errors import ParsingError, hidden_mistake, one_line
 from contextblip.cli.final_validation import FinalValidation
 from contextblip.cli.hardware import Trainer, resolve_accumulation, resolve_precision
 from contextblip.cli.model_checkpoint import ModelCheckpoint
@@ -62,9 +62,11 @@ def run(arguments: Arguments) -> None:
             ContextBLIPCLI(arguments, sources, default_config, folder)
         except ParsingError as error:
             raise ConfigurationError(explain_parsing(error, sources)) from error
-        except UserError:
+        except (UserError, ValueError) as error:
+            if (mistake := hidden_mistake(error)) is None:
+                raise
             folder.discard()
-            raise
+            raise mistake from None  # the wrapper would lead back to it
         finally:
             folder.close()
 

@@ -41,7 +41,7 @@ def add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--ray", metavar="ADDRESS", help="run on a Ray cluster: its address, auto, or local to start one here"
     )
-    add("--cpus_per_run", type=float, default=1, metavar="N", help="of a Ray task; default: 1")
+    add("--cpus_per_run", type=float, metavar="N", help="of a Ray task; default: 1")
     add("--gpus_per_run", type=float, metavar="N", help="of a Ray task; default: 1 where the cluster has any")
 
 
@@ -58,6 +58,11 @@ def run_sweep(arguments: argparse.Namespace) -> None:
     values = dict(map(_key_and_value, arguments.set))
     if arguments.ray is not None and arguments.workers > 1:
         raise ConfigurationError("--workers is for this machine; with --ray say --cpus_per_run")
+    for option in ("cpus_per_run", "gpus_per_run"):
+        if arguments.ray is None and getattr(arguments, option) is not None:
+            raise ConfigurationError(
+                f"--{option} is for a Ray cluster; add --ray ADDRESS, or say --workers for this machine"
+            )
     from contextblip.sweeps.on_ray import RayOptions, import_ray
     from contextblip.sweeps.planning import Settings
     from contextblip.sweeps.sweeping import Options, sweep
@@ -65,7 +70,8 @@ def run_sweep(arguments: argparse.Namespace) -> None:
     ray = None
     if arguments.ray is not None:
         import_ray()  # before the plan is made, which takes a while
-        ray = RayOptions(arguments.ray, arguments.cpus_per_run, arguments.gpus_per_run)
+        cpus = 1.0 if arguments.cpus_per_run is None else arguments.cpus_per_run
+        ray = RayOptions(arguments.ray, cpus, arguments.gpus_per_run)
     settings = Settings(
         arguments.out, arguments.overlay, values, arguments.seeds, allow_code=arguments.allow_code
     )

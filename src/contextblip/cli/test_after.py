@@ -39,6 +39,10 @@ def check_test_after(config: Namespace, subcommand: str, sources: list[Source]) 
     checkpoint, trainer = config["checkpoint"], config["trainer"]
     if which is None:
         return
+    if trainer["limit_test_batches"] == 0:
+        raise ConfigurationError(
+            f"test_after {which}: trainer.limit_test_batches is 0, which tests nothing; leave one of them out"
+        )
     if trainer["enable_checkpointing"] is False:
         raise ConfigurationError(
             f"test_after {which}: trainer.enable_checkpointing is false; leave one of them out"

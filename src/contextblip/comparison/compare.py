@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from contextblip.comparison.answers import PAIRS, Answers, align, read_answers
 from contextblip.comparison.results import Cluster, Comparison, Flip, Row, Side
-from contextblip.comparison.settings import differing_settings
+from contextblip.comparison.settings import differing_settings, refuse_unlike, unlike_sources
 from contextblip.comparison.units import Subset, Unit, find_units, is_right, order_subsets
 from contextblip.errors import ConfigurationError
 from contextblip.estimates import (
@@ -18,7 +18,7 @@ from contextblip.estimates import (
     paired_bootstrap,
     sign_flip_test,
     welch_interval,
-    wilson,
+    wilson_of_share,
 )
 from contextblip.runs import Run
 
@@ -42,10 +42,13 @@ def compare_runs(
         Accuracies, differences, tests and flips.
 
     Raises:
-        ConfigurationError: A group is empty, a run is named twice, or the runs cannot be compared.
+        ConfigurationError: A group is empty or of unlike runs, a run is named twice, or the runs cannot be
+            compared.
     """
     _check_groups(a, b)
     a, b = [run.answering() for run in a], [run.answering() for run in b]
+    for name, group in (("A", a), ("B", b)):
+        refuse_unlike(name, group)
     aligned, left_out = align([read_answers(run) for run in (*a, *b)], common)
     units = find_units(aligned)
     right = np.array([[is_right(side, unit) for side in aligned] for unit in units], dtype=np.int64)
@@ -63,6 +66,7 @@ def compare_runs(
         left_out=left_out,
         settings=differing_settings(a, b),
         flips=tuple(_flips(units, aligned, _balance(right_a, right_b), len(a))),
+        doubts=(*unlike_sources("A", a), *unlike_sources("B", b)),
     )
 
 
@@ -145,9 +149,9 @@ def _row(
         name=subset[1],
         n=n,
         accuracy_a=means[0],
-        interval_a=wilson(round(means[0] * n), n),
+        interval_a=wilson_of_share(means[0], n),
         accuracy_b=means[1],
-        interval_b=wilson(round(means[1] * n), n),
+        interval_b=wilson_of_share(means[1], n),
         difference=float(balance.sum()) / scale / n,
         interval=paired_bootstrap(balance / scale, clusters=sets) if resampled else None,
         only_a=only_a,

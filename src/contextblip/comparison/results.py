@@ -109,6 +109,7 @@ class Comparison:
         left_out: Queries of each folder that not all runs answered.
         settings: Keys that differ, with the values of A and B.
         flips: All of them, in file order.
+        doubts: Sentences on groups whose runs started from unlike runs.
     """
 
     unit: Literal["query", "pair"]
@@ -121,3 +122,4 @@ class Comparison:
     left_out: dict[str, int]
     settings: dict[str, tuple[Any, Any]]
     flips: tuple[Flip, ...]
+    doubts: tuple[str, ...] = ()

@@ -20,7 +20,7 @@ def sentences(found: Comparison) -> list[str]:
     if row.better and interval is not None and interval.low <= 0 <= interval.high:
         told = f"On these runs {told}"
     said = [told, _seeds(found), _power(row, found.unit), _subsets(found.rows[1:])]
-    return [*(sentence for sentence in said if sentence), *_left_out(found)]
+    return [*(sentence for sentence in said if sentence), *found.doubts, *_left_out(found)]
 
 
 def verdict(row: Row, unit: str) -> str:

@@ -127,6 +127,9 @@ def chain(run: Run) -> list[Run]:
 def setting_words(value: object) -> str:
     """Write a setting shortly."""
     if isinstance(value, list):
+        whole = len(value) > 2 and all(isinstance(item, int) for item in value)
+        if whole and value == list(range(value[0], value[0] + len(value))):
+            return f"{value[0]}-{value[-1]}"
         return "+".join(map(str, value)) or "none"
     if isinstance(value, bool):
         return "on" if value else "off"

@@ -17,6 +17,7 @@ from contextblip.reports.tables import (
 NOTHING = "–"
 # a table this wide is headed by the ids of its columns, which a note explains
 _MOST_TITLES = 8
+_BARE = {"valid": "validation", "mmvp_vlm": "MMVP-VLM"}
 _DETAILS = {"params": "params", "image_size": "pixels"}
 
 
@@ -121,12 +122,19 @@ def _apart(table: ReportTable) -> Grid:
     """Give the miniature world's numbers a table of their own."""
     paper = table.paper
     caption = (
-        f"Ours on the miniature world, in the form of Table {paper.number}: {_unit(paper)}; drawn images, "
-        f"so no number here compares with the paper's"
+        f"Ours on the miniature world, in the form of Table {paper.number}: {_unit(paper)}, "
+        f"{_split_of_ours(table)}; drawn images, so no number here compares with the paper's"
     )
     rows = [(*_labels(paper, entry), *_our_cells(entry)) for entry in table.entries]
     header = ("row", "column", "ours", "95% interval", "n", "± sd (seeds)", "split", "run")
     return Grid(caption, header, _without_repeats(rows), 2, f"table{paper.number}-miniature")
+
+
+def _split_of_ours(table: ReportTable) -> str:
+    """Name our split, and the paper's where it is another; all entries are on one."""
+    ours, theirs = table.entries[0].split, table.paper.split or ""
+    words = SPLIT_WORDS.get(ours, f"{ours} split")
+    return words if ours == theirs else f"our {words}; the paper's is {_BARE.get(theirs, theirs)}"
 
 
 def _whole(paper: PaperTable, marks: dict[str, str], *, is_beside: bool) -> Grid:

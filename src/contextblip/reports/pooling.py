@@ -8,7 +8,7 @@ from string import ascii_lowercase
 from typing import Any
 
 from contextblip.errors import ConfigurationError
-from contextblip.estimates import mean_and_sd, wilson
+from contextblip.estimates import mean_and_sd, wilson_of_share
 from contextblip.reports.identity import Identity, chain, identify
 from contextblip.runs import Run, read_run
 
@@ -107,7 +107,7 @@ class RunGroup:
                 )
         total = divisor or n
         mean = mean_and_sd([share.correct / total for _, share in shares])
-        interval = wilson(round(mean.mean * total), total)
+        interval = wilson_of_share(mean.mean, total)
         sd = None if mean.sd is None else 100 * mean.sd
         return Estimate(100 * mean.mean, total, 100 * interval.low, 100 * interval.high, sd, mean.n)
 

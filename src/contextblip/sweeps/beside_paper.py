@@ -57,6 +57,28 @@ def set_beside(plan: Plan, planned: PlannedSweep, estimates: Sequence[Estimate],
     return Beside(paper, {}, reason) if reason else Beside(paper, columns)
 
 
+def measured_on(plan: Plan, planned: PlannedSweep) -> str:
+    """Say on what a sweep's numbers are measured.
+
+    Args:
+        plan: The plan.
+        planned: The sweep.
+
+    Returns:
+        E.g. ``miniature world, validation split`` or ``IMAGECODE, test split``; several joined by ``and``.
+    """
+    runs = [plan.runs[key] for trial in planned.trials for key in trial.runs.values()]
+    found = []
+    for run in runs:
+        if run.measures:
+            place = _place(run)
+            name, _, split = _PLACES.get(place, place).partition("'s ")
+            known = "miniature world" if run.world == "miniature" else name
+            is_other = run.world == "miniature" and not split
+            found.append(", ".join(part for part in (known, name if is_other else split) if part))
+    return " and ".join(dict.fromkeys(found))
+
+
 def _columns(paper: PaperTable, estimates: Sequence[Estimate]) -> dict[Column, str]:
     """Match columns; in a table of stages the stage's name begins with the column's."""
     found: dict[Column, str] = {}

@@ -12,6 +12,7 @@ import yaml
 from contextblip.cli.arguments import COMMANDS
 from contextblip.cli.errors import nearest
 from contextblip.errors import ConfigurationError
+from contextblip.paper import paper_table
 from contextblip.sweeps.fields import Fields, choose, refuse_repeats
 
 _SWEEP_KEYS = ("name", "title", "paper", "stages", "axes", "variants", "seeds", "measures")
@@ -160,16 +161,34 @@ def _parse(content: object, path: Path) -> Sweep:
     variants = tuple(_variants(fields, names))
     if axes and variants:
         raise ConfigurationError(f"{place}: axes and variants exclude each other; leave one of them out")
+    measures = _measures(fields, names)
     return Sweep(
         name=name,
         title=fields.get("title", str, name.replace("_", " ")),
-        paper=fields.get("paper", str),
+        paper=_paper(fields, has_measures=any(measures.values())),
         stages=stages,
         axes=axes,
         variants=variants,
         seeds=_seeds(fields),
-        measures=_measures(fields, names),
+        measures=measures,
     )
+
+
+def _paper(fields: Fields, *, has_measures: bool) -> str | None:
+    """Read which table of the paper belongs to ours."""
+    paper: str | None = fields.get("paper", str)
+    if paper is None:
+        return None
+    try:
+        paper_table(paper)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{fields.place}: paper: {error}") from error
+    if not has_measures:
+        raise ConfigurationError(
+            f"{fields.place}: paper {paper} has nothing to stand beside; say what is measured, "
+            "e.g. measures: {zero_shot: [accuracy]}"
+        )
+    return paper
 
 
 def _stages(fields: Fields) -> tuple[Stage, ...]:

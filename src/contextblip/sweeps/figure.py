@@ -18,13 +18,14 @@ NOTE = "95% Wilson interval over the n queries"
 SEEDS = "; black dots: single seeds"
 
 
-def draw(path: Path, planned: PlannedSweep, estimates: Sequence[Estimate]) -> bool:
+def draw(path: Path, planned: PlannedSweep, estimates: Sequence[Estimate], place: str = "") -> bool:
     """Draw a sweep, one panel for each measured stage.
 
     Args:
         path: The file to write; its ending tells the format.
         planned: The sweep.
         estimates: What was measured.
+        place: On what, e.g. ``IMAGECODE, validation split``; stands below the plot.
 
     Returns:
         Whether there was anything to draw.
@@ -51,7 +52,9 @@ def draw(path: Path, planned: PlannedSweep, estimates: Sequence[Estimate]) -> bo
     figure.legend(handles, labels, loc="outside upper center", ncols=3, fontsize=12, frameon=False, **heading)
     several = any(len(found.values) > 1 for found in known)
     mark = "shaded" if scale.is_ordered and len(planned.points) > 1 else "bars"
-    figure.supxlabel(f"{mark}: {NOTE}{SEEDS if several else ''}", fontsize=9.5, color="#444444")
+    caption = f"{mark}: {NOTE}{SEEDS if several else ''}"
+    caption = "\n".join(filter(None, (place, caption)))
+    figure.supxlabel(caption, fontsize=9.5, color="#444444")
     draft = path.with_name(f".{os.getpid()}.{path.name}")
     figure.savefig(draft, dpi=160)
     draft.replace(path)

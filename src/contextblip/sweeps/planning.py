@@ -14,6 +14,7 @@ from contextblip.errors import ConfigurationError
 from contextblip.sweeps.definition import Stage, Sweep
 from contextblip.sweeps.identity import digest, identify
 from contextblip.sweeps.inputs import miniature_record
+from contextblip.sweeps.measures import check_measures
 from contextblip.sweeps.plan import Plan, PlannedSweep, Point, Run, Trial, Use, points_of
 from contextblip.sweeps.resolving import Resolver, find_value, list_keys, option
 from contextblip.sweeps.run_state import CHECKPOINTS
@@ -82,8 +83,11 @@ class Planner:
         Raises:
             ConfigurationError: A key, value or file cannot be used.
         """
+        if not self.settings.allow_code:  # classes of other packages may have metrics of any name
+            check_measures(sweep)
         bases = {stage.name: self.resolver.resolve(self._base_words(stage)) for stage in sweep.stages}
         self._check_keys(sweep, bases)
+        self._refuse_idle_values(sweep, bases)
         planned = PlannedSweep(sweep, points_of(sweep), [])
         for point in planned.points:
             for seed in self.settings.seeds or sweep.seeds:
@@ -208,6 +212,18 @@ class Planner:
             if stage.init_from and not find_value(bases[stage.name], "model.init_args.init_from")[0]:
                 task = bases[stage.name]["model"]["class_path"]
                 raise ConfigurationError(f"sweep {sweep.name}: stage {stage.name}: {task} takes no init_from")
+
+    def _refuse_idle_values(self, sweep: Sweep, bases: dict[str, dict[str, Any]]) -> None:
+        """Refuse values of ``--set`` that the sweep's own replace in every stage."""
+        for key in self.settings.values or {}:
+            having = {name for name in bases if find_value(bases[name], spell_out(key))[0]}
+            for axis in sweep.axes:
+                if spell_out(axis.key) == spell_out(key) and having <= set(axis.stages or having):
+                    raise ConfigurationError(
+                        f"--set {key}: sweep {sweep.name} sweeps this key; change the values of its axis"
+                    )
+            if key == "seed_everything" and (self.settings.seeds or sweep.seeds != (None,)):
+                raise ConfigurationError(f"--set {key}: sweep {sweep.name} sets the seeds; say --seeds SEED")
 
 
 def _laid_over(config: str, overlay: Path) -> Path:

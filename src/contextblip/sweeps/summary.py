@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contextblip.estimates import Interval, mean_and_sd, seed_interval, wilson
+from contextblip.estimates import Interval, mean_and_sd, seed_interval, wilson_of_share
 from contextblip.groups import is_share
 from contextblip.sweeps.plan import PlannedSweep, Point, show_value
 
@@ -59,7 +59,7 @@ class Estimate:
         """Wilson's 95% interval of a share, as if of one run: more seeds bring no further queries."""
         if self.mean is None or not self.count or not is_share(self.metric):
             return None
-        return wilson(round(self.mean * self.count), self.count)
+        return wilson_of_share(self.mean, self.count)
 
 
 def estimate(planned: PlannedSweep, rows: Mapping[str, Mapping[str, str]]) -> list[Estimate]:

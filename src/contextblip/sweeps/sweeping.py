@@ -14,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from contextblip.errors import ConfigurationError
+from contextblip.sweeps.beside_paper import measured_on
+from contextblip.sweeps.checks import check_places, missing_weights
 from contextblip.sweeps.definition import read_sweeps
 from contextblip.sweeps.display import Display, uses
 from contextblip.sweeps.figure import draw
@@ -67,12 +69,19 @@ def sweep(file: Path, settings: Settings, options: Options, console: Console | N
         KeyboardInterrupt: It was interrupted; runs have been stopped and what is there was written.
     """
     console = console or Console(file=sys.stdout, soft_wrap=False)
-    plan = make_plan(read_sweeps(file), settings)
     results = ResultsFile(options.results or settings.out / "results.csv")
+    check_places(settings.out, results.path)
+    plan = make_plan(read_sweeps(file), settings)
     progress = survey(plan, results.rows())
+    for note in _unmeasured(plan):
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
+    missing = missing_weights(plan.runs[key] for key, each in progress.items() if each.state in PENDING)
     if options.is_dry_run:
         show_plan(plan, progress, console)
+        console.print(missing or "", end="\n" * bool(missing), markup=False, highlight=False, soft_wrap=True)
         return True
+    if missing:
+        raise ConfigurationError(missing)
     settings.out.mkdir(parents=True, exist_ok=True)
     _record_finished(plan, progress, results)
     try:
@@ -80,6 +89,12 @@ def sweep(file: Path, settings: Settings, options: Options, console: Console | N
     finally:
         _write_reports(plan, results, settings.out, console)
     return _list_problems(plan, progress, console)
+
+
+def _unmeasured(plan: Plan) -> list[str]:
+    """Say of which sweeps no number is kept."""
+    sweeps = [planned.sweep for planned in plan.sweeps if not any(planned.sweep.measures.values())]
+    return [f"sweep {each.name} has no measures: nothing will be tabulated or plotted" for each in sweeps]
 
 
 def _record_finished(plan: Plan, progress: dict[str, Progress], results: ResultsFile) -> None:
@@ -160,7 +175,7 @@ def _write_reports(plan: Plan, results: ResultsFile, out: Path, console: Console
         write_summary(folder / "summary.csv", estimates, planned.sweep.name)
         table = markdown(plan, planned, estimates)
         (folder / "table.md").write_text(table, encoding="utf-8")
-        drawn = draw(folder / "plot.png", planned, estimates)
+        drawn = draw(folder / "plot.png", planned, estimates, measured_on(plan, planned))
         if console.is_terminal and drawn:
             console.print(Markdown(table))
         names = ["summary.csv", "table.md", *(["plot.png"] if drawn else [])]
