@@ -2,12 +2,12 @@
 
 import json
 import math
-import os
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from contextblip.replacing import replacing
 from contextblip.run_record import current_config, note, numbers_key, read_record
 
 
@@ -84,11 +84,10 @@ class MetricsWriter(Callback):
 
 def _replace(path: Path, metrics: dict[str, float | int | None]) -> None:
     """Write the file in one step."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(
-        json.dumps(dict(sorted(metrics.items())), indent=2, allow_nan=False) + "\n", encoding="utf-8"
-    )
-    draft.replace(path)
+    with replacing(path) as draft:
+        draft.write_text(
+            json.dumps(dict(sorted(metrics.items())), indent=2, allow_nan=False) + "\n", encoding="utf-8"
+        )
 
 
 def read_metrics(path: Path) -> dict[str, float | int | None]:

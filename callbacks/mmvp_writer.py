@@ -1,16 +1,16 @@
 """Writes MMVP-VLM's pairs in the columns of the benchmark's own script."""
 
 import csv
-import json
 import math
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from callbacks.prediction_writer import written_rows
 from contextblip.errors import DatasetError
+from contextblip.replacing import replacing
 from contextblip.types import RetrievalBatch, RetrievalOutput
 
 COLUMNS = ("qid1", "qid2", "pred1", "pred2", "gt1", "gt2", "q1score", "q2score")
@@ -74,19 +74,17 @@ class MMVPWriter(Callback):
             DatasetError: The predictions are not those of pairs.
         """
         pairs, self._saw_pairs = self._saw_pairs, False
-        folder = Path(trainer.default_root_dir)
-        source = folder / self.predictions
-        trial = getattr(trainer, "fast_dev_run", False)
-        if not pairs or trial or not trainer.is_global_zero or not source.is_file():
+        predictions = written_rows(trainer, self.predictions) if pairs else []
+        if not predictions:
             return
-        with source.open(encoding="utf-8") as file:
-            rows = pair_rows(json.loads(line) for line in file)
-        draft = folder / f".{self.filename}.{os.getpid()}"
-        with draft.open("w", encoding="utf-8", newline="") as file:
+        rows = pair_rows(predictions)
+        with (
+            replacing(Path(trainer.default_root_dir) / self.filename) as draft,
+            draft.open("w", encoding="utf-8", newline="") as file,
+        ):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
             writer.writerows(rows)
-        draft.replace(folder / self.filename)
 
     on_predict_end = on_test_end
 

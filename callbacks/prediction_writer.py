@@ -160,6 +160,23 @@ def rows(outputs: RetrievalOutput) -> Iterator[dict[str, Any]]:
         }
 
 
+def written_rows(trainer: Trainer, filename: str) -> list[dict[str, Any]]:
+    """Read what the writer left, for callbacks that stand behind it.
+
+    Args:
+        trainer: Knows the run folder.
+        filename: Name of the file there.
+
+    Returns:
+        One row a query in rank zero; nothing in other processes, in a trial run or where no file was written.
+    """
+    path = Path(trainer.default_root_dir) / filename
+    if getattr(trainer, "fast_dev_run", False) or not trainer.is_global_zero or not path.is_file():
+        return []
+    with path.open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
 def unique_rows(parts: Iterable[Path]) -> Iterator[str]:
     """Read the parts one after another, each query once.
 

@@ -1,11 +1,12 @@
 """Writes IMAGECODE's leaderboard file after predictions for unlabelled descriptions."""
 
 import json
-import os
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from callbacks.prediction_writer import written_rows
+from contextblip.replacing import replacing
 from contextblip.submission import make_submission
 
 
@@ -31,14 +32,8 @@ class SubmissionWriter(Callback):
             trainer: Knows the run folder.
             pl_module: Unused.
         """
-        folder = Path(trainer.default_root_dir)
-        source = folder / self.predictions
-        if getattr(trainer, "fast_dev_run", False) or not trainer.is_global_zero or not source.is_file():
-            return
-        with source.open(encoding="utf-8") as file:
-            rows = [json.loads(line) for line in file]
+        rows = written_rows(trainer, self.predictions)
         if not rows or any(row["target"] is not None for row in rows):
             return
-        draft = folder / f".{self.filename}.{os.getpid()}"
-        draft.write_text(json.dumps(make_submission(rows), indent=1) + "\n", encoding="utf-8")
-        draft.replace(folder / self.filename)
+        with replacing(Path(trainer.default_root_dir) / self.filename) as draft:
+            draft.write_text(json.dumps(make_submission(rows), indent=1) + "\n", encoding="utf-8")

@@ -41,13 +41,24 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def shared_folder(variable: str, name: str, missing: str) -> Path:
+    """Find a folder beside the checkout; tests that need it are skipped, loudly, where it is absent."""
+    folder = Path(os.environ.get(variable, ROOT / ".." / "shared" / name))
+    if not folder.is_dir():
+        pytest.skip(f"{missing} NOT CHECKED: no {folder}; set {variable}")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Folder of real sample files; tests that need it are skipped, loudly, where it is absent."""
-    folder = Path(os.environ.get("CONTEXTBLIP_DATA", ROOT / ".." / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"REAL FILES NOT CHECKED: no {folder}; set CONTEXTBLIP_DATA")
-    return folder
+    """Folder of real sample files."""
+    return shared_folder("CONTEXTBLIP_DATA", "data", "REAL FILES")
+
+
+@pytest.fixture(scope="session")
+def parity() -> Path:
+    """Folder of what the published code computed."""
+    return shared_folder("CONTEXTBLIP_PARITY", "parity", "PARITY")
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,13 @@
 """`configs.json`: which of a run folder's configurations its numbers and answers belong to."""
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contextblip.errors import ConfigurationError
+from contextblip.replacing import replacing
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -164,6 +164,5 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _write(folder: Path, record: Mapping[str, str]) -> None:
-    draft = folder / f".{RECORD}.{os.getpid()}"
-    draft.write_text(json.dumps(dict(sorted(record.items())), indent=2) + "\n", encoding="utf-8")
-    draft.replace(folder / RECORD)
+    with replacing(folder / RECORD) as draft:
+        draft.write_text(json.dumps(dict(sorted(record.items())), indent=2) + "\n", encoding="utf-8")

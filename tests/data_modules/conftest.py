@@ -1,23 +1,11 @@
-"""Where the recorded tensors lie, and how to make small images."""
+"""How to make small images, and what the tests of data modules share."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
-
-REPOSITORY = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="session")
-def parity() -> Path:
-    """Folder of what the published code computed."""
-    folder = Path(os.environ.get("CONTEXTBLIP_PARITY", REPOSITORY / ".." / "shared" / "parity"))
-    if not folder.is_dir():
-        pytest.skip(f"PARITY NOT CHECKED: no {folder}; set CONTEXTBLIP_PARITY")
-    return folder
 
 
 @pytest.fixture

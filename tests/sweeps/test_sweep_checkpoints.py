@@ -1,6 +1,5 @@
 """Checkpoints that trainings leave to the runs after them: cut short, never written, gone."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 
 from contextblip.sweeps.plan import Plan
 from contextblip.sweeps.run_state import is_done
+from tests.sweeps.behaviour import behave
 
 OUT = Path("out")
 Write = Callable[..., Path]
@@ -16,10 +16,6 @@ PlanOf = Callable[..., Plan]
 RunSweep = Callable[..., bool]
 Starts = Callable[[], list[str]]
 BOTH = ["pretrain new", "zero_shot new"]
-
-
-def behave(**behaviour: object) -> None:
-    Path("behaviour.json").write_text(json.dumps(behaviour))
 
 
 def test_a_training_without_a_whole_checkpoint_starts_anew(

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +19,7 @@ from contextblip.sweeps.on_ray import RayOptions, import_ray
 from contextblip.sweeps.plan import Plan
 from contextblip.sweeps.planning import Settings
 from contextblip.sweeps.sweeping import Options, sweep
+from tests.sweeps.behaviour import behave, wait_for
 
 pytest.importorskip("ray", reason="pip install contextblip[ray]")
 OUT = Path("out")
@@ -53,17 +53,6 @@ def cluster() -> Iterator[ModuleType]:
 def run(file: Path, options: RayOptions) -> bool:
     console = Console(file=sys.stdout, width=200)
     return sweep(file, Settings(OUT), Options(ray=options, command=FAKE), console)
-
-
-def behave(**behaviour: object) -> None:
-    Path("behaviour.json").write_text(json.dumps(behaviour))
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def test_a_chain_is_a_task_with_its_own_gpu(

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from contextblip.sweeps.plan import Plan
 from contextblip.sweeps.planning import Settings
 from contextblip.sweeps.run_state import clear, is_done, last_error
 from contextblip.sweeps.sweeping import Options, sweep
+from tests.sweeps.behaviour import behave, wait_for
 
 OUT = Path("out")
 HERE = Path(__file__).parent
@@ -27,17 +27,6 @@ PlanOf = Callable[..., Plan]
 RunSweep = Callable[..., bool]
 Starts = Callable[[], list[str]]
 BOTH = ["pretrain new", "zero_shot new"]
-
-
-def behave(**behaviour: object) -> None:
-    Path("behaviour.json").write_text(json.dumps(behaviour))
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 40.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def test_runs_follow_each_other_and_are_not_repeated(

@@ -10,6 +10,7 @@ from typing import Any
 from contextblip.downloads.file_forms import form_fault
 from contextblip.downloads.meters import DownloadError, progress, size_words
 from contextblip.downloads.remote_files import RemoteFile
+from contextblip.replacing import replacing
 
 STATE_FOLDER = ".contextblip"
 RECORD_FILE = "sha256.json"
@@ -55,9 +56,8 @@ class HashRecord:
         if not proven:
             content[name]["unproven"] = True
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_suffix(".draft")
-        draft.write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
-        draft.replace(self.path)
+        with replacing(self.path) as draft:
+            draft.write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
 
     def trusted(self, name: str) -> str | None:
         """Return the hash that was recorded of a file known to be whole."""

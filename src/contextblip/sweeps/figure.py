@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+from contextblip.replacing import replacing
 from contextblip.sweeps.plan import PlannedSweep, Point, show_value
 from contextblip.sweeps.summary import SUBSETS, Estimate
 
@@ -55,9 +55,8 @@ def draw(path: Path, planned: PlannedSweep, estimates: Sequence[Estimate], place
     caption = f"{mark}: {NOTE}{SEEDS if several else ''}"
     caption = "\n".join(filter(None, (place, caption)))
     figure.supxlabel(caption, fontsize=9.5, color="#444444")
-    draft = path.with_name(f".{os.getpid()}.{path.name}")
-    figure.savefig(draft, dpi=160)
-    draft.replace(path)
+    with replacing(path) as draft:
+        figure.savefig(draft, dpi=160)
     return True
 
 

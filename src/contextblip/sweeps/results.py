@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from contextblip.errors import ConfigurationError
+from contextblip.replacing import replacing
 from contextblip.sweeps.plan import Run
 from contextblip.sweeps.run_state import DONE_FILE, measure, read_json, read_metrics
 
@@ -111,12 +112,10 @@ class ResultsFile:
             os.close(descriptor)
 
     def _replace(self, columns: Sequence[str], rows: Mapping[str, Mapping[str, str]]) -> None:
-        draft = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        with draft.open("w", newline="", encoding="utf-8") as file:
+        with replacing(self.path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, columns, restval="", lineterminator="\n", extrasaction="ignore")
             writer.writeheader()
             writer.writerows(rows.values())
-        draft.replace(self.path)
 
 
 def is_recorded(run: Run, rows: Mapping[str, Mapping[str, str]]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from zipfile import is_zipfile
 
 from contextblip.cli.errors import nearest
 from contextblip.errors import ConfigurationError
+from contextblip.replacing import replacing
 from contextblip.sweeps.plan import Run
 
 DONE_FILE = "done.json"
@@ -165,6 +165,5 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
         path: The file.
         content: Plain values.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
-    draft.replace(path)
+    with replacing(path) as draft:
+        draft.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")

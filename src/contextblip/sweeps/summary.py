@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from contextblip.estimates import Interval, mean_and_sd, seed_interval, wilson_of_share
 from contextblip.groups import is_share
+from contextblip.replacing import replacing
 from contextblip.sweeps.plan import PlannedSweep, Point, show_value
 
 # Metrics to what a reader calls them
@@ -110,12 +110,10 @@ def write_summary(path: Path, estimates: Sequence[Estimate], sweep: str) -> None
     axes = list(dict.fromkeys(name for found in estimates for name in found.point.values))
     columns = ["sweep", *axes, "stage", "metric", "mean", "sd", "seeds", "seed_low", "seed_high", "n"]
     columns += ["pooled_n", "wilson_low", "wilson_high", "missing"]
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with draft.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows({"sweep": sweep, **_row(found)} for found in estimates)
-    draft.replace(path)
 
 
 def _row(found: Estimate) -> dict[str, Any]:
