@@ -63,21 +63,29 @@ unit: install ## the tests without the slow ones
 test-all: install ## all tests, the slow ones too
 	$(BIN)/python -m pytest
 
-bench: install ## images/s against the plain pipeline; start-up and memory with 1.3M captions (benchmarks/data.json)
+bench: install ## images/s against the plain pipeline; start-up and memory with 1.3M captions; attention (benchmarks/*.json)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.attention
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.data
 
-tables: install ## Tables 4 to 7 on the miniature world, 2 seeds, into runs/tables/ (more than half an hour; goes on where it stopped)
-	$(LIGHTNING) sweep experiments/sweeps/tables.yaml --overlay experiments/miniature --out runs/tables --workers 2
+T := results/miniature.csv
+tables: install ## Tables 4 to 7 and the mask strategies on the miniature world, 3 seeds, rows into results/miniature.csv (hours; goes on where it stopped)
+	$(LIGHTNING) sweep experiments/sweeps/tables.yaml --overlay experiments/miniature --out runs/tables --results $(T) --workers 2
+	$(BIN)/python -m benchmarks.miniature_tables $(T)
 
 format: install ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 B := runs/backbone
-HARD := --data.group_size 4 --model.negatives_temperature 0.3 --data.batch_size 64 --model.lr 8e-4 --model.warmup_steps 50
-backbone: install ## train the miniature's backbone anew (docs/miniature.md; about an hour); assets/ holds the shipped one
-	$(LIGHTNING) fit $(call stage,backbone,$(B)/easy,miniature)
-	$(LIGHTNING) fit $(call stage,backbone,$(B)/hard,miniature) --model.backbone $(B)/easy/backbone $(HARD) --trainer.max_steps 1400
+DRAW = $(BIN)/python -m data_modules.miniature --workers 2 --preset
+FAMILIES := --data.root data/miniature-backbone --data.group_size 4 --model.negatives_temperature 0.3 --model.lr 8e-4
+backbone: install ## train the miniature's backbone anew (docs/miniature.md; about 45 minutes); assets/ holds the shipped one
+	$(DRAW) lesson-1 --root data/miniature-lesson-1
+	$(DRAW) lesson-2 --root data/miniature-lesson-2
+	$(DRAW) backbone --root data/miniature-backbone
+	$(LIGHTNING) fit $(call stage,backbone,$(B)/one,miniature) --data.root data/miniature-lesson-1 --model.warmup_steps 100 --model.min_lr 5e-4 --trainer.max_steps 1000
+	$(LIGHTNING) fit $(call stage,backbone,$(B)/two,miniature) --model.continue_from $(call last,$(B)/one) --data.root data/miniature-lesson-2 --model.min_lr 5e-4 --trainer.max_steps 600
+	$(LIGHTNING) fit $(call stage,backbone,$(B)/families,miniature) --model.continue_from $(call last,$(B)/two) $(FAMILIES) --trainer.max_steps 2600
 
 picture: install ## draw the README's picture from the demo's stage two
 	$(LIGHTNING) gallery $(D)/stage_two --image_root data/miniature/imagecode --queries 3 --to docs/candidates.png

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from contextblip.errors import ConfigurationError, DatasetError, DatasetNotFoundError
 from contextblip.models.config import BackboneConfig
+from contextblip.worlds import MINIATURE_PREFIXES
 from data_modules.files import image_roots
 from data_modules.loaders import EpochSampler, Order, UnpaddedSampler, make_loader
 from data_modules.text import (
@@ -28,7 +29,6 @@ from data_modules.transforms import normalize_batch
 
 # of the texts whose cuts are counted at setup, which then takes about a second
 MOST_TEXTS = 20_000
-MINIATURE_PREFIXES = ("miniature:", "miniature-backbone:")
 
 
 class BaseDataModule(LightningDataModule):
@@ -36,8 +36,9 @@ class BaseDataModule(LightningDataModule):
 
     Args:
         backbone: Source of the backbone; gives the image size, the vocabulary and their ids.
-        root: The data set's own folder, a parent that holds it, ``miniature:DIR``, or, for the larger world
-            that backbones are trained on, ``miniature-backbone:DIR``.
+        root: The data set's own folder, a parent that holds it, ``miniature:DIR``, or, for the worlds that
+            backbones are trained on, ``miniature-lesson-1:DIR``, ``miniature-lesson-2:DIR`` and
+            ``miniature-backbone:DIR``.
         image_size: Side of the square input in pixels; ``None``: the backbone's.
         image_root: Where images lie, if apart from the annotations.
         tokenizer: A ``vocab.txt``, a folder or a hub id; ``None``: the backbone's own vocabulary, else one
@@ -109,27 +110,28 @@ class BaseDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Draw the miniature world where the root asks for it and none, of whatever size, is there yet."""
-        if not self.root.startswith(MINIATURE_PREFIXES):
+        preset = next((MINIATURE_PREFIXES[p] for p in MINIATURE_PREFIXES if self.root.startswith(p)), None)
+        if preset is None:
             return
-        from data_modules.miniature import (
-            BACKBONE_SIZE,
-            GENERATOR_VERSION,
-            RECORD,
-            MiniatureSize,
-            draw_miniature,
-        )
+        from data_modules.miniature import GENERATOR_VERSION, PRESETS, RECORD, draw_miniature
 
-        record = self.root_folder / RECORD
-        if record.is_file():
-            drawn_by = json.loads(record.read_text(encoding="utf-8")).get("generator")
-            if drawn_by != GENERATOR_VERSION:
-                raise DatasetError(
-                    f"the miniature world in {self.root_folder} was drawn by generator {drawn_by}, this is "
-                    f"{GENERATOR_VERSION}; remove the folder or name another"
-                )
-        else:
-            size = MiniatureSize() if self.root.startswith(MINIATURE_PREFIXES[0]) else BACKBONE_SIZE
-            draw_miniature(self.root_folder, size=size)
+        record, (seed, size) = self.root_folder / RECORD, PRESETS[preset]
+        if not record.is_file():
+            draw_miniature(self.root_folder, seed=seed, size=size)
+            return
+        found = json.loads(record.read_text(encoding="utf-8"))
+        if found.get("generator") != GENERATOR_VERSION:
+            raise DatasetError(
+                f"the miniature world in {self.root_folder} was drawn by generator {found.get('generator')}, "
+                f"this is {GENERATOR_VERSION}; remove the folder or name another"
+            )
+        # the same manner in any size
+        manner = {"photos": size.photos, "most_things": size.most_things}
+        if any(found.get(key) != value for key, value in manner.items()):
+            raise DatasetError(
+                f"the miniature world in {self.root_folder} is not of the kind that {self.root} asks for; "
+                "remove the folder or name another"
+            )
 
     def setup_shared(self) -> BackboneConfig:
         """Check the root, then read the backbone's sizes, once.
@@ -145,7 +147,7 @@ class BaseDataModule(LightningDataModule):
         if not self.root_folder.is_dir():
             raise DatasetNotFoundError(
                 f"--data.root {self.root_folder} is no folder; name the data set's folder, "
-                f"a parent that holds it, or {MINIATURE_PREFIXES[0]}DIR to draw the miniature world"
+                f"a parent that holds it, or miniature:DIR to draw the miniature world"
             )
         if self.config is None:
             from contextblip.checkpoints import read_backbone_config

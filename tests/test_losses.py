@@ -7,6 +7,7 @@ from contextblip.losses import (
     loss_candidates,
     loss_itc,
     loss_itm,
+    loss_lm,
     loss_tmim,
     negative_weights,
     normalize_patches,
@@ -51,6 +52,39 @@ def test_loss_itc_shares_the_target_among_captions_of_one_image() -> None:
     assert loss_itc(features, features, torch.tensor(0.5), same).item() == pytest.approx(
         expected / 3, rel=1e-5
     )
+
+
+def test_loss_lm_is_the_smoothed_cross_entropy_of_the_next_words() -> None:
+    logits = torch.randn(2, 4, 5)
+    input_ids = torch.tensor([[4, 1, 2, 3], [4, 2, 0, 0]])
+    attention_mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+    expected = 0.0
+    # text, position that predicts, token behind it: four in all, however long the padding
+    for text, position, token in [(0, 0, 1), (0, 1, 2), (0, 2, 3), (1, 0, 2)]:
+        row = logits[text, position].tolist()
+        total = math.log(sum(math.exp(value) for value in row))
+        smoothed = [0.1 / 5 + 0.9 * (word == token) for word in range(5)]
+        expected -= sum(share * (value - total) for share, value in zip(smoothed, row, strict=True))
+    assert loss_lm(logits, input_ids, attention_mask).item() == pytest.approx(expected / 4, rel=1e-5)
+
+
+def test_loss_lm_never_predicts_the_first_token_or_padding() -> None:
+    logits = torch.randn(2, 4, 5, requires_grad=True)
+    input_ids = torch.tensor([[4, 1, 2, 3], [4, 2, 0, 0]])
+    attention_mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+    loss = loss_lm(logits, input_ids, attention_mask)
+    other = torch.tensor([[0, 1, 2, 3], [1, 2, 4, 3]])
+    assert torch.equal(loss, loss_lm(logits, other, attention_mask))
+    torch.autograd.backward(loss)
+    assert logits.grad is not None
+    used = logits.grad.abs().sum(dim=-1) > 0
+    assert used.tolist() == [[True, True, True, False], [True, False, False, False]]
+
+
+def test_loss_lm_of_half_precision_logits_is_float32() -> None:
+    logits = torch.randn(1, 3, 5).bfloat16()
+    texts = torch.tensor([[4, 1, 2]]), torch.ones(1, 3, dtype=torch.long)
+    assert torch.equal(loss_lm(logits, *texts), loss_lm(logits.float(), *texts))
 
 
 def test_negative_weights_are_softmax_plus_epsilon_off_the_diagonal() -> None:

@@ -2,8 +2,8 @@
 
 from data_modules.miniature.families import FAMILY_SIZE
 from data_modules.miniature.world import (
-    BACKBONE_SIZE,
     GENERATOR_VERSION,
+    PRESETS,
     RECORD,
     MiniatureSize,
     draw_miniature,
@@ -11,9 +11,9 @@ from data_modules.miniature.world import (
 )
 
 __all__ = [
-    "BACKBONE_SIZE",
     "FAMILY_SIZE",
     "GENERATOR_VERSION",
+    "PRESETS",
     "RECORD",
     "MiniatureSize",
     "draw_miniature",

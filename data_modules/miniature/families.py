@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from data_modules.miniature.clauses import Clause
@@ -27,6 +27,10 @@ from data_modules.miniature.texts import SLACK, VERBS, Description, compose, rep
 
 FAMILY_SIZE = 4
 """Number of consecutive images that differ in one property only."""
+DRAWING_CLAUSES = {1: 9, 2: 8, 3: 2}
+"""Number of statements in a drawing's caption, and how often: terse, as texts of the web are."""
+PHOTO_CLAUSES = {1: 2, 2: 7, 3: 7, 4: 3}
+"""The same for a photograph's caption, which people wrote to describe it."""
 Family = list[Scene]
 
 
@@ -243,7 +247,12 @@ def _differs(family: Sequence[Scene], name: str) -> bool:
 
 
 def captions(
-    rng: random.Random, family: Sequence[Scene], index: int, number: int, mention: float = 0.85
+    rng: random.Random,
+    family: Sequence[Scene],
+    index: int,
+    number: int,
+    mention: float = 0.85,
+    lengths: Mapping[int, int] = DRAWING_CLAUSES,
 ) -> list[Description]:
     """Caption one scene of a family; most captions tell it apart from its siblings.
 
@@ -253,6 +262,7 @@ def captions(
         index: Which one to caption.
         number: How many captions.
         mention: Share of captions that must mention the property in which the family differs.
+        lengths: Numbers of statements and how often each is sought.
     """
     siblings = [i for i in range(len(family)) if i != index]
     names = ("colour", "shape", "size", "detail", "direction", "letter")
@@ -268,7 +278,7 @@ def captions(
         chosen: list[Clause] = []
         if telling and rng.random() < mention:
             chosen.append(rng.choices([c for c, _ in telling], [w for _, w in telling])[0])
-        wanted = rng.choices((1, 2, 3), (9, 8, 2))[0]
+        wanted = rng.choices(tuple(lengths), tuple(lengths.values()))[0]
         for clause in rng.sample(pool, len(pool)):
             if len(chosen) == wanted:
                 break

@@ -2,12 +2,14 @@
 
 import random
 import string
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from data_modules.miniature.sets import CANDIDATES, CandidateSet, draw_set
+from data_modules.miniature.camera import Camera
+from data_modules.miniature.sets import CANDIDATES, CandidateSet, Query, draw_set
 from data_modules.miniature.writers import CHUNK, Recipe, map_jobs, write_json
 
 CODES = ("con", "q", "s", "neg", "v", "n", "cor", "col", "t", "img")
@@ -57,9 +59,18 @@ def _write_set(recipe: Recipe, split: str, number: int) -> Named:
     name = _set_name(rng, split, number, drawn.is_video)
     folder = recipe.root / "image-sets" / name
     folder.mkdir()
-    for frame, scene in zip(_frame_numbers(rng, drawn.is_video), drawn.scenes, strict=True):
-        recipe.save(scene, folder / f"img{frame}.jpg")
+    numbers, camera = _frame_numbers(rng, drawn.is_video), recipe.camera(rng)
+    for frame, scene in zip(numbers, drawn.scenes, strict=True):
+        recipe.save(scene, folder / f"img{frame}.jpg", camera)
+        camera = _next_camera(recipe, rng, camera, drawn.is_video)
     return name, drawn
+
+
+def _next_camera(recipe: Recipe, rng: random.Random, camera: Camera | None, is_video: bool) -> Camera | None:
+    """Another camera for each static picture; frames of a video differ in their noise alone."""
+    if camera is None or not is_video:
+        return recipe.camera(rng)
+    return replace(camera, seed=rng.getrandbits(32))
 
 
 def _set_name(rng: random.Random, split: str, number: int, is_video: bool) -> str:
@@ -106,6 +117,7 @@ def _write_annotation(path: Path, sets: list[Named]) -> None:
         content[name] = {}
         for query in drawn.queries:
             codes = [code for code in CODES if code in query.description.phenomena]
+            codes += _groups(drawn, query)
             content[name][str(query.target)] = {
                 "description": query.description.text,
                 "annotation": ",".join(codes),
@@ -114,6 +126,12 @@ def _write_annotation(path: Path, sets: list[Named]) -> None:
             position += 1
     text = yaml.safe_dump(content, sort_keys=False, default_style='"', allow_unicode=True, width=100)
     path.write_text(text, encoding="utf-8")
+
+
+def _groups(drawn: CandidateSet, query: Query) -> list[str]:
+    """Further groups in which accuracy is counted: what changes in a video, and what resolves the text."""
+    by = "candidates" if any(c.needs_candidates for c in query.description.clauses) else "text"
+    return [*(f"change_{kind}" for kind in drawn.kinds), f"resolved_by_{by}"]
 
 
 def _truth(split: str, drawn: CandidateSet) -> dict[str, Any]:

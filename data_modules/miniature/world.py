@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import NamedTuple
 
 from contextblip.errors import DatasetError
 from data_modules.miniature.imagecode import write_imagecode
@@ -18,7 +19,7 @@ from data_modules.miniature.vocabulary import vocabulary
 from data_modules.miniature.writers import Recipe, write_coco, write_mmvp_vlm, write_visual_genome
 
 RECORD = "miniature.json"
-GENERATOR_VERSION = 2
+GENERATOR_VERSION = 3
 """Counts up when the same seed gives other pictures or texts."""
 
 
@@ -34,19 +35,60 @@ class MiniatureSize:
         sets_valid: IMAGECODE's validation sets.
         sets_test: IMAGECODE's unlabelled test sets.
         image_size: Width and height of every image in pixels.
+        photos: Photographs with rich captions, or clean drawings, as a backbone learns from, with terse
+            captions and two full ones.
+        most_things: Largest number of things in a captioned scene of a first lesson (`draw_lesson`); 0 draws
+            families instead.
     """
 
     captions_train: int = 4000
     captions_val: int = 400
     vg_images: int = 1000
     sets_train: int = 500
-    sets_valid: int = 220
+    sets_valid: int = 480
     sets_test: int = 60
     image_size: int = 64
+    photos: bool = True
+    most_things: int = 0
 
 
-BACKBONE_SIZE = MiniatureSize(captions_train=48_000, captions_val=400, vg_images=0, sets_train=0, sets_test=0)
-"""Many captioned scenes to train a backbone from scratch, and a validation split to see it learn."""
+BACKBONE_SIZE = MiniatureSize(
+    captions_train=48_000,
+    captions_val=400,
+    vg_images=0,
+    sets_train=0,
+    sets_valid=220,
+    sets_test=0,
+    photos=False,
+)
+"""Many captioned drawings to train a backbone from scratch, and a validation split to see it learn."""
+
+
+class Preset(NamedTuple):
+    """A world that has a name.
+
+    Attributes:
+        seed: Of everything drawn.
+        size: How much of each part, and in which manner.
+    """
+
+    seed: int
+    size: MiniatureSize
+
+
+_BACKBONE_SEED = 7
+"""Not the default world's, so that a backbone never sees the scenes it is adapted to or tested on."""
+PRESETS: dict[str, Preset] = {
+    "default": Preset(0, MiniatureSize()),
+    "backbone": Preset(_BACKBONE_SEED, BACKBONE_SIZE),
+    "lesson-1": Preset(
+        _BACKBONE_SEED, replace(BACKBONE_SIZE, captions_train=24_000, sets_valid=0, most_things=1)
+    ),
+    "lesson-2": Preset(
+        _BACKBONE_SEED, replace(BACKBONE_SIZE, captions_train=24_000, sets_valid=0, most_things=2)
+    ),
+}
+"""A backbone takes both lessons before it sees its families."""
 
 
 def draw_miniature(root: Path, *, seed: int = 0, size: MiniatureSize | None = None, workers: int = 1) -> Path:
@@ -110,7 +152,7 @@ def _draw_by(root: Path, seed: int, size: MiniatureSize, workers: int) -> None:
 
 def _draw(root: Path, seed: int, size: MiniatureSize, pool: Executor | None) -> None:
     def recipe(folder: str) -> Recipe:
-        return Recipe(root / folder, seed, size.image_size, pool)
+        return Recipe(root / folder, seed, size.image_size, pool, size.photos, size.most_things)
 
     (root / "vocab.txt").write_text("\n".join(vocabulary()) + "\n", encoding="utf-8")
     write_coco(recipe("coco"), "train2017", size.captions_train)
@@ -126,11 +168,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m data_modules.miniature", description=__doc__, allow_abbrev=False
     )
     parser.add_argument("--root", type=Path, required=True, help="folder to draw into")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, help="default: the preset's")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw")
-    parser.add_argument(
-        "--preset", choices=("default", "backbone"), default="default", help="sizes to start from"
-    )
+    parser.add_argument("--preset", choices=tuple(PRESETS), default="default", help="sizes to start from")
     for option, meaning in OPTIONS.items():
         parser.add_argument(f"--{option.replace('_', '-')}", type=int, metavar="N", help=meaning)
     return parser
@@ -151,12 +191,17 @@ FIELDS = {"captions": "captions_train", "sets": "sets_train"}
 def main(arguments: Sequence[str] | None = None) -> None:
     """Draw the world from the command line."""
     options = _parser().parse_args(arguments)
-    size = BACKBONE_SIZE if options.preset == "backbone" else MiniatureSize()
+    seed, size = PRESETS[options.preset]
     given = {FIELDS.get(name, name): getattr(options, name) for name in OPTIONS}
     size = replace(size, **{name: value for name, value in given.items() if value is not None})
     start = time.perf_counter()
     try:
-        root = draw_miniature(options.root, seed=options.seed, size=size, workers=options.workers)
+        root = draw_miniature(
+            options.root,
+            seed=seed if options.seed is None else options.seed,
+            size=size,
+            workers=options.workers,
+        )
     except DatasetError as error:
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(2) from error

@@ -9,13 +9,18 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from data_modules.miniature.families import FAMILY_SIZE, captions, draw_family
+from data_modules.miniature.camera import Camera, draw_camera, photograph
+from data_modules.miniature.families import DRAWING_CLAUSES, FAMILY_SIZE, PHOTO_CLAUSES, captions, draw_family
+from data_modules.miniature.lessons import CAPTIONS, draw_lesson, full_caption
 from data_modules.miniature.pairs import PAIRS_PER_TYPE, TYPES, draw_pair
 from data_modules.miniature.render import render
 from data_modules.miniature.scenes import Scene, Thing, draw_scene
 from data_modules.miniature.statements import names_of, statements
+from data_modules.miniature.texts import Description
 
 JPEG_QUALITY = 95
+FULL_CAPTIONS = 2
+"""Captions of each drawing of a family that tell everything, as those of the lessons do."""
 CHUNK = 32
 """Families, images or sets that a worker process draws at a time."""
 Record = dict[str, Any]
@@ -30,20 +35,31 @@ class Recipe:
         seed: Seed of the world.
         side: Width and height of the images in pixels.
         pool: Processes that draw; the result does not depend on it.
+        photos: Whether pictures are photographs with rich captions, or clean drawings with terse ones.
+        most_things: Largest number of things in a captioned scene of a lesson; 0 means families.
     """
 
     root: Path
     seed: int
     side: int
     pool: Executor | None = None
+    photos: bool = True
+    most_things: int = 0
 
     def rng(self, part: str, number: int) -> random.Random:
         """Randomness of one item alone, so that no item depends on the order of drawing."""
         return random.Random(f"{self.seed}/{part}/{number}")  # noqa: S311
 
-    def save(self, scene: Scene, path: Path) -> None:
-        """Draw a scene into a JPEG file."""
-        render(scene, self.side).save(path, quality=JPEG_QUALITY)
+    def camera(self, rng: random.Random) -> Camera | None:
+        """Draw a camera by lot; ``None`` (and no lot) for drawings."""
+        return draw_camera(rng) if self.photos else None
+
+    def save(self, scene: Scene, path: Path, camera: Camera | None) -> None:
+        """Put a scene into a JPEG file: a photograph by this camera, or without one a drawing."""
+        picture = render(scene, self.side)
+        if camera is not None:
+            picture = photograph(picture, camera)
+        picture.save(path, quality=JPEG_QUALITY)
 
 
 def write_json(path: Path, content: object, indent: int | None = None) -> None:
@@ -103,13 +119,29 @@ def _coco_chunk(recipe: Recipe, split: str, start: int, stop: int) -> list[tuple
     records = []
     for number in range(start, stop):
         rng = recipe.rng(f"coco/{split}", number)
-        kind, family = draw_family(rng)
+        kind, family = _draw_four(recipe, rng)
         for i, scene in enumerate(family):
             image_id = number * FAMILY_SIZE + i + 1
-            recipe.save(scene, recipe.root / "images" / split / f"{image_id:012d}.jpg")
-            texts = [caption.text for caption in captions(rng, family, i, rng.randint(2, 5))]
+            path = recipe.root / "images" / split / f"{image_id:012d}.jpg"
+            recipe.save(scene, path, recipe.camera(rng))
+            texts = [caption.text for caption in _captions(recipe, rng, family, i)]
             records.append((image_id, kind, texts))
     return records
+
+
+def _draw_four(recipe: Recipe, rng: random.Random) -> tuple[str, list[Scene]]:
+    if recipe.most_things:
+        return "everything", draw_lesson(rng, recipe.most_things, FAMILY_SIZE)
+    return draw_family(rng)
+
+
+def _captions(recipe: Recipe, rng: random.Random, family: list[Scene], index: int) -> list[Description]:
+    if recipe.most_things:
+        return [full_caption(rng, family[index]) for _ in range(CAPTIONS)]
+    if recipe.photos:
+        return captions(rng, family, index, rng.randint(2, 5), lengths=PHOTO_CLAUSES)
+    full = [full_caption(rng, family[index]) for _ in range(FULL_CAPTIONS)]
+    return [*captions(rng, family, index, rng.randint(1, 3), lengths=DRAWING_CLAUSES), *full]
 
 
 def write_visual_genome(recipe: Recipe, images: int) -> None:
@@ -130,7 +162,7 @@ def _genome_image(recipe: Recipe, image_id: int) -> tuple[Record, Record]:
     rng = recipe.rng("visual_genome", image_id)
     scene = draw_scene(rng, rng.randint(2, 4), hidden=0.25)
     folder = rng.choice(("VG_100K", "VG_100K_2"))
-    recipe.save(scene, recipe.root / folder / f"{image_id}.jpg")
+    recipe.save(scene, recipe.root / folder / f"{image_id}.jpg", recipe.camera(rng))
     pool = [
         clause
         for clause in statements(rng, scene, (), names_of(rng, scene))
@@ -141,7 +173,8 @@ def _genome_image(recipe: Recipe, image_id: int) -> tuple[Record, Record]:
         things = [thing for phrase in clause.phrases for thing in phrase.among(scene)]
         box = _box(things, recipe.side)
         region_id = image_id * 100 + len(regions)
-        regions.append({"region_id": region_id, "image_id": image_id, "phrase": clause.label(), **box})
+        named = {"region_id": region_id, "image_id": image_id, "phrase": clause.label()}
+        regions.append({**named, **box, "things": len(things)})
     size = {"width": recipe.side, "height": recipe.side}
     url = f"https://cs.stanford.edu/people/rak248/{folder}/{image_id}.jpg"
     data = {"image_id": image_id, "url": url, **size, "coco_id": None, "flickr_id": None}
@@ -167,8 +200,9 @@ def write_mmvp_vlm(recipe: Recipe) -> None:
             folder.mkdir(parents=True)
             for i in range(PAIRS_PER_TYPE):
                 number = place * PAIRS_PER_TYPE + i
-                pair = draw_pair(recipe.rng("mmvp_vlm", number), pattern)
+                rng = recipe.rng("mmvp_vlm", number)
+                pair, camera = draw_pair(rng, pattern), recipe.camera(rng)
                 for side in range(2):
                     question = 2 * number + side + 1
-                    recipe.save(pair.scenes[side], folder / f"{question}.jpg")
+                    recipe.save(pair.scenes[side], folder / f"{question}.jpg", camera)
                     rows.writerow((question, pattern, pair.statements[side]))

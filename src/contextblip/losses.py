@@ -4,6 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+LABEL_SMOOTHING = 0.1
+"""Of BLIP's language model, over the whole vocabulary."""
+
 
 def loss_itm(itm_logits: Tensor, itm_labels: Tensor) -> Tensor:
     """Return image-text matching's cross entropy, the mean over all pairs (Eq. 3).
@@ -101,3 +104,20 @@ def negative_weights(
 def sample_negatives(weights: Tensor) -> Tensor:
     """Draw one column per row, ``(B, B)`` to ``(B,)`` int64."""
     return torch.multinomial(weights, 1).squeeze(1)
+
+
+def loss_lm(token_logits: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """Return the cross entropy of each next token with BLIP's label smoothing (Li et al., 2022, Sec. 3.2).
+
+    Args:
+        token_logits: ``(N, L, vocabulary)``.
+        input_ids: The tokens themselves, the first never predicted, ``(N, L)`` int64.
+        attention_mask: 1 at tokens, 0 at padding, ``(N, L)``.
+
+    Returns:
+        Mean over the predicted tokens, scalar float32.
+    """
+    predicted = attention_mask[:, 1:].bool()
+    return F.cross_entropy(
+        token_logits[:, :-1][predicted].float(), input_ids[:, 1:][predicted], label_smoothing=LABEL_SMOOTHING
+    )

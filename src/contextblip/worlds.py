@@ -8,7 +8,14 @@ from typing import Literal
 World = Literal["real", "miniature"]
 
 RECORD = "miniature.json"  # what the drawing of a miniature world leaves in its folder
-_PREFIX = "miniature"  # of roots that ask for one: miniature:DIR, miniature-backbone:DIR
+MINIATURE_PREFIXES = {
+    "miniature:": "default",
+    "miniature-backbone:": "backbone",
+    "miniature-lesson-1:": "lesson-1",
+    "miniature-lesson-2:": "lesson-2",
+}
+"""What roots that ask for a miniature world begin with, and the name of that world's sizes."""
+_PREFIX = "miniature"
 
 
 def asks_for_miniature(root: str) -> bool:

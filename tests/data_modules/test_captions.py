@@ -154,7 +154,8 @@ def test_miniature_is_drawn_on_first_use(
 ) -> None:
     drawn: list[tuple[Path, miniature_module.MiniatureSize]] = []
 
-    def draw(root: Path, *, size: miniature_module.MiniatureSize) -> Path:
+    def draw(root: Path, *, seed: int, size: miniature_module.MiniatureSize) -> Path:
+        assert seed == (0 if size.photos else 7)
         drawn.append((root, size))
         return root
 
@@ -163,7 +164,7 @@ def test_miniature_is_drawn_on_first_use(
     make(backbone, f"miniature-backbone:{tmp_path / 'big'}").prepare_data()
     assert drawn == [
         (tmp_path / "new", miniature_module.MiniatureSize()),
-        (tmp_path / "big", miniature_module.BACKBONE_SIZE),
+        (tmp_path / "big", miniature_module.PRESETS["backbone"].size),
     ]
     module = make(backbone, f"miniature:{world}")
     module.prepare_data()

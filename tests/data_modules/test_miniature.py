@@ -30,6 +30,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_miniature(tmp_path_factory.mktemp("miniature") / "world", seed=3, size=SMALL)
 
 
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    size = replace(SMALL, photos=False)
+    return draw_miniature(tmp_path_factory.mktemp("miniature") / "drawings", seed=3, size=size)
+
+
 def load(path: Path) -> Any:  # noqa: ANN401 - the layouts differ
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -141,17 +147,39 @@ def test_set_names_and_frame_numbers(world: Path) -> None:
     assert wrong > 0.4 * len(folders)
 
 
-def test_frame_order_is_the_rank(world: Path) -> None:
-    root = world / "imagecode"
+def test_frame_order_is_the_rank(drawings: Path) -> None:
+    root = drawings / "imagecode"
     name = next(name for name, truth in load(root / "ground_truth.json").items() if truth["is_video"])
     split = load(root / "ground_truth.json")[name]["split"]
     number = [n for n, t in load(root / "ground_truth.json").items() if t["split"] == split].index(name)
-    drawn = draw_set(Recipe(world, 3, 32).rng(f"imagecode/{split}", number), is_video=True)
+    drawn = draw_set(Recipe(drawings, 3, 32).rng(f"imagecode/{split}", number), is_video=True)
     files = sorted((root / "image-sets" / name).iterdir(), key=lambda path: int(path.stem[3:]))
     for path, scene in zip(files, drawn.scenes, strict=True):
         with Image.open(path) as image:
             error = np.abs(np.asarray(image, dtype=int) - np.asarray(render(scene, 32), dtype=int)).mean()
         assert error < 8
+
+
+def test_photographs_show_what_the_drawings_show(world: Path, drawings: Path) -> None:
+    """One seed gives the same sets and texts of both; light, tint and noise come on top."""
+    for split in ("train", "valid"):
+        assert load(world / f"imagecode/{split}_data.json") == load(drawings / f"imagecode/{split}_data.json")
+    likeness, distance = [], []
+    for path in sorted((drawings / "imagecode/image-sets").rglob("*.jpg")):
+        with Image.open(path) as one, Image.open(world / path.relative_to(drawings)) as two:
+            drawing, photo = (np.asarray(image, dtype=float) for image in (one, two))
+        likeness.append(np.corrcoef(drawing.ravel(), photo.ravel())[0, 1])
+        distance.append(np.abs(drawing - photo).mean())
+    assert np.median(likeness) > 0.85
+    assert min(distance) > 5
+
+
+def test_captions_of_photographs_say_more_than_those_of_drawings(world: Path, drawings: Path) -> None:
+    def words(root: Path) -> float:
+        captions = load(root / "coco/annotations/captions_train2017.json")["annotations"]
+        return float(np.mean([len(each["caption"].split()) for each in captions]))
+
+    assert words(world) > 1.2 * words(drawings)
 
 
 def test_annotation_of_the_validation_split(world: Path) -> None:
@@ -163,7 +191,13 @@ def test_annotation_of_the_validation_split(world: Path) -> None:
     for position, (name, rank, entry) in enumerate(entries):
         assert entry["description"] == valid[name][rank]
         assert entry["visualization_id"] == str(position)
-        assert set(entry["annotation"].split(",")) <= {*CODES, ""}
+        codes = set(entry["annotation"].split(","))
+        truth = load(root / "ground_truth.json")[name]
+        groups = {f"change_{kind}" for kind in truth["kinds"]}
+        query = next(query for query in truth["queries"] if query["target"] == int(rank))
+        groups |= {"resolved_by_candidates" if query["needs_candidates"] else "resolved_by_text"}
+        assert codes == {*query["phenomena"], *groups}
+        assert codes - groups <= {*CODES}
 
 
 def test_caption_layouts(world: Path) -> None:
@@ -182,6 +216,7 @@ def test_caption_layouts(world: Path) -> None:
         assert 3 <= len(image["regions"]) <= 8
         for region in image["regions"]:
             assert region["phrase"]
+            assert region["things"] >= 1
             assert region["width"] > 0
             assert region["x"] + region["width"] <= 32
 

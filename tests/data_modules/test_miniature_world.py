@@ -9,6 +9,7 @@ import pytest
 from data_modules.miniature.clauses import Count, Exists
 from data_modules.miniature.comparisons import Event, Extreme
 from data_modules.miniature.families import FAMILIES, FAMILY_SIZE, captions, draw_family
+from data_modules.miniature.lessons import draw_lesson, full_caption
 from data_modules.miniature.pairs import TYPES, draw_pair
 from data_modules.miniature.phrases import Phrase
 from data_modules.miniature.places import Beside, Hidden, Place, Unhidden
@@ -33,9 +34,19 @@ def sets() -> list[CandidateSet]:
 
 
 def test_every_query_is_true_of_its_target_alone(sets: list[CandidateSet]) -> None:
-    queries = [(each, query) for each in sets for query in each.queries]
-    assert len(queries) > 400
-    for each, query in queries:
+    assert sum(len(each.queries) for each in sets) > 400
+    check_queries(sets)
+
+
+@pytest.mark.slow
+def test_thousands_of_queries_are_true_of_their_target_alone() -> None:
+    drawn = [draw_set(lot("many", i), is_video=i % 4 > 0) for i in range(2_000)]
+    assert sum(len(each.queries) for each in drawn) > 4_000
+    check_queries(drawn)
+
+
+def check_queries(sets: list[CandidateSet]) -> None:
+    for each, query in [(drawn, query) for drawn in sets for query in drawn.queries]:
         lenient = [query.description.holds(each.scenes, i, SLACK) for i in range(CANDIDATES)]
         assert query.description.holds(each.scenes, query.target), query.description.text
         assert lenient == [i == query.target for i in range(CANDIDATES)], query.description.text
@@ -167,6 +178,22 @@ def test_most_captions_tell_a_scene_from_a_sibling() -> None:
             others = [j for j in range(FAMILY_SIZE) if j != index]
             telling += [not all(caption.holds(family, j, SLACK) for j in others) for caption in made]
     assert np.mean(telling) > 0.75
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_lessons_name_every_thing_and_where_it_is(most: int) -> None:
+    rng = lot("lesson", most)
+    scenes = draw_lesson(rng, most, 200)
+    assert {len(scene.things) for scene in scenes} == set(range(1, most + 1))
+    assert {"arrow", "letter"} <= {thing.shape for scene in scenes for thing in scene.things}
+    for scene in scenes:
+        caption = full_caption(rng, scene)
+        assert caption.holds([scene], 0), caption.text
+        assert len(caption.clauses) == len(scene.things)
+        for thing in scene.things:
+            assert thing.shape in caption.text.lower()
+            assert thing.colour in caption.text.lower()
+            assert (thing.direction or thing.letter.lower()) in caption.text.lower()
 
 
 def test_statements_are_true_where_they_are_made() -> None:

@@ -22,6 +22,12 @@ def test_parameters_of_blip() -> None:
     assert count(real_size(adapter_layers=[])) == 223_452_418
 
 
+@pytest.mark.parametrize(("preset", "dec", "enc"), [("base", 30522, 30523), ("miniature", 510, 511)])
+def test_added_tokens_stand_behind_the_words(preset: str, dec: int, enc: int) -> None:
+    # 30522 is the `bos_token_id` of BLIP's published configurations
+    assert (PRESETS[preset].dec_token_id, PRESETS[preset].enc_token_id) == (dec, enc)
+
+
 @pytest.mark.parametrize(
     ("layers", "rate", "expected"),
     [

@@ -6,7 +6,8 @@ from contextblip.errors import ConfigurationError
 from contextblip.models import BackboneConfig, InterContextEncoder, MIMDecoder, MultiScaleAdapter, patchify
 from contextblip.models.adapter import AdapterFusion
 from contextblip.models.layers import Attention
-from contextblip.models.vision_encoder import PatchEmbedding, VisionEncoder
+from contextblip.models.text_encoder import TextEncoder
+from contextblip.models.vision_encoder import PatchEmbedding, VisionEncoder, sine_cosine_positions
 
 
 def test_patchify_orders_rows_then_pixels_then_channels() -> None:
@@ -36,6 +37,33 @@ def vision_encoder(config: BackboneConfig) -> VisionEncoder:
         config.vision_heads,
         config.vision_mlp_width,
     ).eval()
+
+
+def test_positions_start_as_sines_and_cosines_of_column_and_row() -> None:
+    positions = sine_cosine_positions(4, 16)
+    assert positions.shape == (16, 16)
+    grid = positions.view(4, 4, 16)
+    assert torch.equal(grid[0, :, :8], grid[3, :, :8])  # the column's half is the same in every row
+    assert torch.equal(grid[:, 0, 8:], grid[:, 2, 8:])
+    torch.testing.assert_close(grid[0, 3, 0], torch.tensor(3.0).sin())
+    torch.testing.assert_close(grid[3, 0, 12], torch.tensor(3.0).cos())
+    near, far = ((positions[0] - positions[i]).norm() for i in (1, 2))
+    assert near < far
+    encoder = VisionEncoder(16, 4, 16, 1, 2, 32)
+    torch.testing.assert_close(encoder.pos_embed[0, 1:], positions)
+    assert encoder.pos_embed.requires_grad
+
+
+@pytest.mark.parametrize(("width", "expected"), [(768, 0.02), (48, 0.08)])
+def test_narrow_models_start_with_larger_weights(width: int, expected: float) -> None:
+    torch.manual_seed(0)
+    encoder = VisionEncoder(16, 4, width, 1, 2, 4 * width)
+    vision = encoder.get_parameter("blocks.0.mlp.fc1.weight")
+    assert (encoder.patch_embed.weight.std().item() > 0.03) == (width < 768)
+    text = TextEncoder(30, 8, width, 1, 2, 4 * width, context_width=width)
+    assert vision.std().item() == pytest.approx(expected, rel=0.1)
+    assert text.get_parameter("layers.0.mlp.fc1.weight").std().item() == pytest.approx(expected, rel=0.1)
+    assert text.word_embeddings.weight.std().item() == pytest.approx(0.02, rel=0.1)
 
 
 def test_visible_patches_keep_their_own_positions(config: BackboneConfig) -> None:

@@ -1,12 +1,14 @@
 """The sweep file: what is wrong with it is one clear line; each of the shipped ones is planned."""
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
+from benchmarks.miniature_results import CONFIGURATIONS, Configuration
 from contextblip.errors import ConfigurationError
 from contextblip.paper.reader import paper_table
 from contextblip.sweeps.beside_paper import paper_row
@@ -146,27 +148,87 @@ def test_values_reach_the_stages_that_an_axis_leaves_alone(write: Write, plan_of
 def test_shipped_sweeps_say_what_they_are(path: Path) -> None:
     text = path.read_text()
     header = text[: re.search("^[^#]", text, re.MULTILINE).start()]  # type: ignore[union-attr]  # each has one
-    assert header.startswith("# Table")
+    assert header.startswith(("# Table", "# Ours, no table of the paper"))
     assert f"# lightning sweep experiments/sweeps/{path.name}" in header
     assert all(word in header for word in ("Expected", "ardware", "--overlay experiments/miniature"))
     for sweep in read_sweeps(path):
-        assert len(sweep.seeds) > 1
+        assert sweep.seeds == (42, 43, 44)
+        assert (sweep.paper is None) == (sweep.name == "mask_strategy")
 
 
-@pytest.mark.parametrize("name", ["tables", "table4_fine_tuned"])
-def test_shipped_sweeps_are_planned_on_the_miniature(name: str, plan_of: PlanOf) -> None:
-    path = ROOT / "experiments" / "sweeps" / f"{name}.yaml"
+@pytest.fixture
+def tables(plan_of: PlanOf) -> Plan:
+    """What `make tables` runs, which is all shipped sweeps."""
+    path = ROOT / "experiments" / "sweeps" / "tables.yaml"
     plan = plan_of(path, settings=Settings(OUT, [Path("experiments/miniature")]))
-    for planned in plan.sweeps:
-        assert planned.sweep.paper is not None
-        paper = paper_table(planned.sweep.paper)
-        assert all(paper_row(paper, planned, point) is not None for point in planned.points)
-    assert all("experiments/miniature/" in " ".join(run.words) for run in plan.runs.values())
-    if name == "tables":
-        trained = [run for run in plan.runs.values() if run.command == "fit"]
-        assert len(trained) == 9 * 2
-        # plain BLIP draws nothing, so its two seeds are one run
-        assert len(plan.runs) == 2 * len(trained) + 1
+    assert {planned.sweep.name for planned in plan.sweeps} == {path.stem for path in SWEEPS} - {"tables"}
+    return plan
+
+
+def runs_of(plan: Plan, sweep: str) -> dict[tuple[str, int | None], dict[str, str]]:
+    (planned,) = [each for each in plan.sweeps if each.sweep.name == sweep]
+    return {(trial.point.label, trial.seed): trial.runs for trial in planned.trials}
+
+
+def test_shipped_sweeps_are_planned_on_the_miniature(tables: Plan) -> None:
+    for planned in tables.sweeps:
+        if planned.sweep.paper is not None:
+            paper = paper_table(planned.sweep.paper)
+            assert all(paper_row(paper, planned, point) is not None for point in planned.points)
+    assert all("experiments/miniature/" in " ".join(run.words) for run in tables.runs.values())
+    counts = Counter(run.stage for run in tables.runs.values())
+    # 11 configurations are pre-trained; plain BLIP draws nothing, so its three seeds are one test
+    assert counts == {
+        "pretrain": 11 * 3,
+        "zero_shot": 11 * 3 + 1,
+        "stage_one": 3 * 3,
+        "stage_two": 2 * 3,
+        "fine_tuned": 4 * 3,
+    }
+    # what tells most comes first
+    told = dict.fromkeys((run.stage, run.used_by[0].point) for run in tables.runs.values() if run.measures)
+    assert list(told)[:5] == [
+        ("zero_shot", "w/o multi-scale adapter"),
+        ("zero_shot", "ContextBLIP"),
+        ("zero_shot", "w/o TMIM loss"),
+        ("fine_tuned", "ContextBLIP"),
+        ("fine_tuned", "w/o inter-context encoder"),
+    ]
+    # the default of all of them is one run a seed
+    swept = ("mask_ratio", "adapter_layers", "downsampling_rate", "mask_strategy")
+    whole = runs_of(tables, "table4")["ContextBLIP", 44]
+    assert all(whole in runs_of(tables, sweep).values() for sweep in swept)
+
+
+def test_the_row_without_inter_context_encoder_is_stage_one_of_the_whole(tables: Plan) -> None:
+    runs = runs_of(tables, "table4_fine_tuned")
+    zero_shot = runs_of(tables, "table4")
+    for seed in (42, 43, 44):
+        whole, without = runs["ContextBLIP", seed], runs["w/o inter-context encoder", seed]
+        assert whole["pretrain"] == zero_shot["ContextBLIP", seed]["pretrain"]
+        assert {key: whole[key] for key in ("pretrain", "stage_one")} == {
+            key: without[key] for key in ("pretrain", "stage_one")
+        }
+        assert "stage_two" not in without
+        one, two = tables.runs[without["fine_tuned"]], tables.runs[whole["fine_tuned"]]
+        assert (one.upstream, two.upstream) == (whole["stage_one"], whole["stage_two"])
+        assert tables.runs[whole["stage_two"]].upstream == whole["stage_one"]
+        tasks = [run.identity["model"]["class_path"] for run in (one, two)]
+        assert tasks == ["contextblip.tasks.FineTuning", "contextblip.tasks.InterContext"]
+        assert one.checkpoint is not None
+        assert one.checkpoint.name == "best.ckpt"
+
+
+def test_the_miniatures_tables_know_each_measured_run_by_one_name(tables: Plan) -> None:
+    named: dict[str, set[Configuration]] = {}
+    for planned in tables.sweeps:
+        for trial in planned.trials:
+            for stage in planned.sweep.measures:
+                found = [c for c in CONFIGURATIONS if c.stage == stage and trial.point.label in c.points]
+                named.setdefault(tables.runs[trial.runs[stage]].configuration, set()).update(found)
+                assert len(found) == 1, trial
+    assert [len(found) for found in named.values()] == [1] * len(CONFIGURATIONS)
+    assert set().union(*named.values()) == set(CONFIGURATIONS)
 
 
 def test_an_overlay_follows_each_file_that_it_has_one_for(write: Write, plan_of: PlanOf) -> None:

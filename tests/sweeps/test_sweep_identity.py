@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from contextblip.sweeps.identity import digest, identify
+from contextblip.sweeps.identity import digest, identify, inputs_shown, short_fingerprint
 from contextblip.sweeps.inputs import fingerprint_images, fingerprint_path, fingerprint_root
 from contextblip.sweeps.plan import Plan
 from contextblip.sweeps.planning import Settings
@@ -112,6 +112,71 @@ def test_a_world_is_known_by_its_recipe_before_and_after_it_is_drawn(world: Path
     assert fingerprint_root(f"miniature:{world}", "x") != to_draw  # the tests' world is smaller
     assert fingerprint_root(f"miniature:{world}", "x") == fingerprint_root(str(world), "x")
     assert fingerprint_root(f"miniature-backbone:{tmp_path / 'new'}", "x") != to_draw
+
+
+def test_new_weights_and_a_new_generator_are_new_runs_whose_rows_say_so(
+    write: Write, plan_of: PlanOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise committed rows would silently stand for another backbone or world."""
+    settings = Settings(OUT, values={"data.root": "miniature:world", "model.backbone": "weights/own"})
+    weights = Path("weights/own/model.safetensors")
+    weights.parent.mkdir()
+    weights.write_bytes(b"first")
+
+    def shown() -> tuple[list[str], list[str], set[str], set[str]]:
+        runs = list(plan_of(write(), settings=settings).runs.values())
+        inputs = [inputs_shown(run.identity) for run in runs]
+        return (
+            [run.hash for run in runs],
+            [run.configuration for run in runs],
+            {each["backbone"] for each in inputs},
+            {each["data"] for each in inputs},
+        )
+
+    hashes, configurations, backbones, worlds = shown()
+    weights.write_bytes(b"second")
+    with_weights = shown()
+    monkeypatch.setattr("data_modules.miniature.GENERATOR_VERSION", 99)
+    with_generator = shown()
+    assert not set(hashes) & set(with_weights[0])
+    assert not set(configurations) & set(with_weights[1])
+    assert not set(with_weights[0]) & set(with_generator[0])
+    assert len(backbones) == len(worlds) == 1  # of pre-training and test alike
+    assert (with_weights[2] != backbones, with_weights[3]) == (True, worlds)
+    assert (with_generator[2], with_generator[3] != worlds) == (with_weights[2], True)
+
+
+def test_a_configuration_is_what_seeds_have_in_common(write: Write, plan_of: PlanOf) -> None:
+    runs = plan_of(write(seeds=[1, 2])).runs.values()
+    assert len({run.hash for run in runs}) == 8
+    by_stage = {
+        stage: {run.configuration for run in runs if run.stage == stage}
+        for stage in ("pretrain", "zero_shot")
+    }
+    # a ratio of the pre-training is one of the test that starts from it
+    assert [len(found) for found in by_stage.values()] == [2, 2]
+    assert not by_stage["pretrain"] & by_stage["zero_shot"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, ""),
+        ("random:base", "random:base"),
+        ("org/name", "org/name"),
+        ("sha256:" + "0123456789abcdef" * 4, "0123456789ab"),
+    ],
+)
+def test_fingerprints_are_shown_short(value: str | None, shown: str) -> None:
+    assert short_fingerprint(value) == shown
+
+
+def test_fingerprints_of_several_parts_are_shown_as_one() -> None:
+    first, second = (f"sha256:{digit * 64} sha256:{'0' * 64}" for digit in "ab")
+    assert len(short_fingerprint(first)) == 12
+    assert short_fingerprint(first) != short_fingerprint(second)
+    assert short_fingerprint('miniature:{"seed": 0}').startswith("miniature:")
+    assert short_fingerprint('miniature:{"seed": 0}') != short_fingerprint('miniature:{"seed": 1}')
 
 
 def test_only_the_data_sets_own_folder_counts(tmp_path: Path) -> None:

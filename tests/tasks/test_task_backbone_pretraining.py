@@ -1,5 +1,6 @@
-"""Training a backbone: both losses, the learned temperature, and the folder it leaves behind."""
+"""Training a backbone: its three losses, the learned temperature, and the folder it leaves behind."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,11 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from safetensors.torch import load_file
 
 from contextblip.checkpoints import load_backbone
+from contextblip.errors import CheckpointError
+from contextblip.losses import loss_lm
 from contextblip.models import PRESETS, BackboneConfig
 from contextblip.tasks import BackbonePretraining, ZeroShot
 from contextblip.types import CaptionBatch
@@ -31,9 +35,37 @@ def test_one_batch_can_be_overfitted(backbone: str, fit: Fit, captions: Captions
     assert logged["val/recall_1"] == 1.0
     assert logged["val/loss_itc"] < 0.3 * before.loss_itc
     assert logged["val/loss_itm"] < 0.3 * before.loss_itm
-    assert logged["val/loss"] == pytest.approx(
-        float(logged["val/loss_itc"] + logged["val/loss_itm"]), rel=1e-5
+    # label smoothing over 24 words leaves this much even where every word is certain
+    likely, unlikely = 0.9 + 0.1 / 24, 0.1 / 24
+    floor = -likely * math.log(likely) - 23 * unlikely * math.log(unlikely)
+    assert logged["val/loss_lm"] - floor < 0.1 * (before.loss_lm - floor)
+    parts = [float(logged[f"val/{name}"]) for name in ("loss_itc", "loss_itm", "loss_lm")]
+    assert logged["val/loss"] == pytest.approx(sum(parts), rel=1e-5)
+
+
+def test_captions_are_predicted_behind_dec(backbone: str, captions: Captions, config: BackboneConfig) -> None:
+    task = BackbonePretraining(backbone, **KEYS).eval()
+    task.configure_model()
+    batch = captions(3)
+    given = batch["input_ids"].clone()
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    task.caption_decoder.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[1:3]))
+    with torch.no_grad():
+        losses = task.losses(batch)
+        image_embeds = task.model.encode_images(batch["images"]).image_embeds
+        ids = given.clone()
+        ids[:, 0] = config.dec_token_id
+        hooked = list(seen)
+        logits = task.caption_decoder(task.model.text_encoder, ids, batch["attention_mask"], image_embeds)
+    assert torch.equal(batch["input_ids"], given)
+    # each caption is predicted once, in one bucket of like lengths or another, and only [DEC] differs
+    fed = sorted(
+        row[mask.bool()].tolist() for part, marks in hooked for row, mask in zip(part, marks, strict=True)
     )
+    assert fed == sorted(
+        row[mask.bool()].tolist() for row, mask in zip(ids, batch["attention_mask"], strict=True)
+    )
+    torch.testing.assert_close(losses.loss_lm, loss_lm(logits, ids, batch["attention_mask"]))
 
 
 def test_everything_trains_and_is_written_as_a_backbone(
@@ -47,6 +79,9 @@ def test_everything_trains_and_is_written_as_a_backbone(
     model = task.model.state_dict()
     assert all(torch.equal(model[name], tensor) for name, tensor in written.state_dict.items())
     assert written.state_dict["temperature"] == task.temperature
+    # the decoder has trained, and stays behind
+    assert not torch.equal(task.caption_decoder.bias, torch.zeros_like(task.caption_decoder.bias))
+    assert load_file(tmp_path / "run" / "backbone" / "model.safetensors").keys() == start.state_dict.keys()
     follower = ZeroShot(str(tmp_path / "run" / "backbone"), adapter_layers=[1])
     follower.configure_model()
     assert torch.equal(follower.model.temperature, task.temperature.detach())
@@ -107,3 +142,23 @@ def test_run_from_random_weights_can_be_resumed(
     loaded = BackbonePretraining.load_from_checkpoint(path, weights_only=True)
     assert torch.equal(loaded.model.text_proj.weight, first.model.text_proj.weight)
     assert torch.equal(loaded.temperature, first.temperature)
+
+
+def test_continuing_takes_over_every_part(
+    backbone: str, make_backbone: Callable[[int], str], fit: Fit, captions: Captions, tmp_path: Path
+) -> None:
+    first = BackbonePretraining(backbone, lr=1e-2, **KEYS)
+    trainer = fit(first, [captions(seed=s) for s in range(3)], max_epochs=1)
+    trainer.save_checkpoint(tmp_path / "first.ckpt")
+    second = BackbonePretraining(make_backbone(1), continue_from=str(tmp_path / "first.ckpt"), **KEYS)
+    second.configure_model()
+    state = second.state_dict()
+    assert any(name.startswith("caption_decoder.") for name in state)
+    assert all(torch.equal(state[name], tensor) for name, tensor in first.state_dict().items())
+
+
+def test_continuing_from_weights_alone_is_refused(backbone: str) -> None:
+    file = f"{backbone}/model.safetensors"
+    task = BackbonePretraining(backbone, continue_from=file, **KEYS)
+    with pytest.raises(CheckpointError, match="model.safetensors: no checkpoint of a run"):
+        task.configure_model()

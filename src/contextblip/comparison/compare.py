@@ -110,27 +110,27 @@ def _rows(
     sets = (
         np.unique([unit.keys[0][0] for unit in units], return_inverse=True)[1] if cluster == "set" else None
     )
-    rows = [_row(ALL, right_a, right_b, sets)]
+    rows = [compare_right(ALL, right_a, right_b, sets)]
     for subset in order_subsets(units):
         inside = np.array([subset in unit.subsets for unit in units])
         members = None if sets is None else sets[inside]
-        rows.append(_row(subset, right_a[inside], right_b[inside], members))
+        rows.append(compare_right(subset, right_a[inside], right_b[inside], members))
     corrected = holm([row.p for row in rows[1:]])
     return (rows[0], *(replace(row, p_holm=p) for row, p in zip(rows[1:], corrected, strict=True)))
 
 
-def _row(
+def compare_right(
     subset: Subset,
     right_a: NDArray[np.int64],
     right_b: NDArray[np.int64],
-    sets: NDArray[np.intp] | None,
+    sets: NDArray[np.intp] | None = None,
 ) -> Row:
-    """Compare on some units.
+    """Compare on some units, given which of them each run got right.
 
     Args:
         subset: Section and name.
-        right_a: Right answers of A's runs, ``(U, runs)``.
-        right_b: Right answers of B's runs, ``(U, runs)``.
+        right_a: Right answers of A's runs as 0 and 1, ``(U, runs)``.
+        right_b: Right answers of B's runs to the same units, ``(U, runs)``.
         sets: Cluster of each unit, ``(U,)``; ``None`` where each stands for itself.
 
     Returns:

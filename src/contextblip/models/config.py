@@ -46,6 +46,11 @@ class BackboneConfig:
     pad_token_id: int = 0
 
     @property
+    def dec_token_id(self) -> int:
+        """Id of [DEC], which stands first where captions are predicted: BLIP adds it just before [ENC]."""
+        return self.enc_token_id - 1
+
+    @property
     def grid_size(self) -> int:
         """Patches along one side."""
         return self.image_size // self.patch_size

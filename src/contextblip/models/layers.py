@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from contextblip.errors import ConfigurationError
 
 BERT_EPS = 1e-12
+BERT_WIDTH = 768
+INIT_STD = 0.02
 
 
 def check_heads(width: int, heads: int, key: str) -> None:
@@ -29,6 +31,36 @@ def split_heads(states: Tensor, heads: int) -> Tensor:
 def padding_mask(attention_mask: Tensor) -> Tensor:
     """Turn a token mask ``(N, L)`` (1 = token) into SDPA's key mask ``(N, 1, 1, L)``, True = attend."""
     return attention_mask.bool()[:, None, None, :]
+
+
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, dropout: float = 0.0
+) -> Tensor:
+    """Compute scaled dot-product attention the faster way for the device and the precision.
+
+    PyTorch's fused kernel, except for bf16 on a CPU: there its backward pass takes several times as long as
+    plain matrix products, which run at the processor's bf16 speed (`benchmarks/attention.py`).
+
+    Args:
+        query: ``(N, heads, L, D / heads)``.
+        key: ``(N, heads, S, D / heads)``.
+        value: ``(N, heads, S, D / heads)``.
+        mask: True where a key may be attended to, broadcastable to ``(N, heads, L, S)``; at least one key a
+            query.
+        dropout: Probability on the attention weights.
+
+    Returns:
+        ``(N, heads, L, D / heads)``.
+    """
+    trains = torch.is_grad_enabled()  # without a backward pass the fused kernel's fp32 softmax is worth more
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16 or not trains:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+    with torch.autocast("cpu", enabled=False):  # all operands are bf16 already
+        logits = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+        if mask is not None:
+            logits = logits.masked_fill(~mask, -torch.inf)
+        weights = F.dropout(logits.softmax(dim=-1), dropout) if dropout else logits.softmax(dim=-1)
+        return weights @ value
 
 
 class Attention(nn.Module):
@@ -80,9 +112,7 @@ class Attention(nn.Module):
         key, value = split_heads(self.key(source), self.heads), split_heads(self.value(source), self.heads)
         if context_index is not None:
             key, value = key[context_index], value[context_index]
-        attended = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=self.dropout.p if self.training else 0.0
-        )
+        attended = attend(query, key, value, mask, self.dropout.p if self.training else 0.0)
         update = self.dropout(self.output(attended.transpose(1, 2).flatten(2)))
         attention_map = None if map_heads is None else mean_attention(query, key, mask, map_heads)
         return self.norm(hidden + update), attention_map
@@ -189,9 +219,17 @@ class TransformerLayer(nn.Module):
         return self.mlp(hidden), attention_map
 
 
-def init_bert_weights(module: nn.Module) -> None:
-    """Initialise as BERT does: N(0, 0.02), zero biases, unit LayerNorms; use with ``Module.apply``."""
-    if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.normal_(module.weight, std=0.02)
+def init_bert_weights(module: nn.Module, width: int = BERT_WIDTH) -> None:
+    """Initialise as BERT does: N(0, 0.02), zero biases, unit LayerNorms; use with ``Module.apply``.
+
+    Args:
+        module: What to initialise; modules of other kinds are left alone.
+        width: Width of the model. BERT's 0.02 suits its own; matrices of a narrower model get the standard
+            deviation that keeps the size of their outputs.
+    """
+    if isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=INIT_STD)
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=INIT_STD * (BERT_WIDTH / width) ** 0.5)
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)

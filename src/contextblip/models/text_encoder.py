@@ -1,6 +1,7 @@
 """BLIP's text encoder: BERT with cross-attention to the image in every layer (paper, Sec. 3.2)."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -64,7 +65,7 @@ class TextEncoder(nn.Module):
             TransformerLayer(width, heads, mlp_width, context_width, dropout) for _ in range(layers)
         )
         self.heads = heads
-        self.apply(init_bert_weights)
+        self.apply(partial(init_bert_weights, width=width))
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """Embed tokens and positions, ``(N, L)`` to ``(N, L, D)``.

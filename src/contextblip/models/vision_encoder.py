@@ -1,5 +1,6 @@
 """BLIP's image encoder: a pre-LN ViT that can run on the visible patches alone (paper, Sec. 3.3)."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from contextblip.models.layers import check_heads, split_heads
+from contextblip.models.layers import BERT_WIDTH, INIT_STD, attend, check_heads, split_heads
 
 VIT_EPS = 1e-6
 
@@ -39,6 +40,22 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
     grid = images.reshape(batch, channels, rows, patch_size, columns, patch_size)
     # b c r y q x -> b r q y x c
     return grid.permute(0, 2, 4, 3, 5, 1).reshape(batch, rows * columns, patch_size**2 * channels)
+
+
+def sine_cosine_positions(grid_size: int, width: int) -> Tensor:
+    """Return fixed positions of a square grid: sines and cosines of the column, then of the row.
+
+    Args:
+        grid_size: Patches along a side.
+        width: Width D, a multiple of 4.
+
+    Returns:
+        ``(grid_size ** 2, D)``, row by row.
+    """
+    frequencies = 10_000.0 ** -(torch.arange(width // 4) / (width // 4))
+    row, column = torch.meshgrid(torch.arange(grid_size), torch.arange(grid_size), indexing="ij")
+    angles = [place.flatten()[:, None] * frequencies for place in (column, row)]
+    return torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], dim=1)
 
 
 class PatchEmbedding(nn.Module):
@@ -77,7 +94,7 @@ class SelfAttention(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """Map ``(B, 1 + V, D)`` to ``(B, 1 + V, D)``."""
         query, key, value = (split_heads(part, self.heads) for part in self.qkv(hidden).chunk(3, dim=-1))
-        attended = F.scaled_dot_product_attention(query, key, value)
+        attended = attend(query, key, value)
         projected: Tensor = self.proj(attended.transpose(1, 2).flatten(2))
         return projected
 
@@ -152,10 +169,16 @@ class VisionEncoder(nn.Module):
 
     def _init_weights(self) -> None:
         nn.init.trunc_normal_(self.cls_token, std=0.02)
-        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        width = self.pos_embed.shape[-1]
+        # As MAE does (He et al., 2022): random positions of std 0.02 are hardly seen beside the patches, and
+        # a small ViT from scratch takes thousands of steps to tell left from right.
+        with torch.no_grad():
+            self.pos_embed[:, 1:] = sine_cosine_positions(math.isqrt(self.num_patches), width)
+        if width < BERT_WIDTH:
+            nn.init.xavier_uniform_(self.patch_embed.weight.view(width, -1))
         for module in self.blocks.modules():
             if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.trunc_normal_(module.weight, std=INIT_STD * (BERT_WIDTH / width) ** 0.5)
                 nn.init.zeros_(module.bias)
 
     def embed(self, patches: Tensor, ids_keep: Tensor | None = None) -> Tensor:

@@ -34,7 +34,7 @@ _IGNORED = {
     },
     "data": {"eval_batch_size", "num_workers", "seed"},
 }
-_PATHS = ("backbone", "init_from")
+_PATHS = ("backbone", "init_from", "continue_from")
 
 
 @dataclass(frozen=True)

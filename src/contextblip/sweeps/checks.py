@@ -48,7 +48,7 @@ def missing_weights(runs: Iterable[Run]) -> str:
     for run in runs:
         values = (run.identity.get("model") or {}).get("init_args") or {}
         # what is there stands in the identity as its fingerprint; an upstream run's checkpoint is made yet
-        for key in ("backbone", *(() if run.upstream else ("init_from",))):
+        for key in ("backbone", "continue_from", *(() if run.upstream else ("init_from",))):
             value = values.get(key)
             if isinstance(value, str) and _is_missing(value):
                 found[key, value] = found.get((key, value), 0) + 1

@@ -25,7 +25,7 @@ NEUTRAL = {
 _DEVICES = ("devices", "num_nodes")
 # Callbacks that write and show; any other may stop or change a training.
 _WATCHING = ("callbacks.", "lightning.pytorch.callbacks.LearningRateMonitor")
-_INPUTS = ("backbone", "init_from", "tokenizer")
+_INPUTS = ("backbone", "init_from", "continue_from", "tokenizer")
 
 
 def identify(config: dict[str, Any], command: str, upstream: str | None) -> dict[str, Any]:
@@ -95,6 +95,58 @@ def digest(identity: dict[str, Any]) -> str:
     """
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def configuration_digest(identity: dict[str, Any], upstream: str | None) -> str:
+    """Hash what all seeds of one configuration have in common.
+
+    Args:
+        identity: As `identify` gives it.
+        upstream: The same hash of the run whose checkpoint it starts from, and which one; ``None`` for none.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    seedless = deepcopy({key: value for key, value in identity.items() if key != "seed_everything"})
+    if upstream is not None:
+        _init_args(seedless, "model")["init_from"] = upstream
+    return digest(seedless)
+
+
+def inputs_shown(identity: dict[str, Any]) -> dict[str, str]:
+    """Name the weights and the data of a run, short enough for a cell.
+
+    Args:
+        identity: As `identify` gives it.
+
+    Returns:
+        ``backbone`` and ``data``; empty where the task or data module has no such key.
+    """
+    return {
+        "backbone": short_fingerprint(_init_args(identity, "model").get("backbone")),
+        "data": short_fingerprint(_init_args(identity, "data").get("root")),
+    }
+
+
+def short_fingerprint(value: object) -> str:
+    """Shorten a fingerprint or record so that it may stand in a cell.
+
+    Args:
+        value: Of an identity: ``sha256:`` or ``images:`` and digits, the record of a miniature world, or a
+            name such as ``random:base``.
+
+    Returns:
+        Twelve hexadecimal digits, for a world behind ``miniature:``; a name as it is; of ``None`` nothing.
+    """
+    if value is None:
+        return ""
+    kind, _, rest = str(value).partition(":")
+    if kind == "sha256" and " " not in rest:
+        return rest[:12]
+    if kind not in ("sha256", "images") and not rest.startswith("{"):
+        return str(value)
+    short = hashlib.sha256(str(value).encode()).hexdigest()[:12]
+    return short if kind == "sha256" else f"{kind}:{short}"
 
 
 def _init_args(config: dict[str, Any], section: str) -> dict[str, Any]:

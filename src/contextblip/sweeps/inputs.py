@@ -10,7 +10,7 @@ from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 
-from contextblip.worlds import RECORD
+from contextblip.worlds import MINIATURE_PREFIXES, RECORD
 
 # Annotations, vocabularies and weights count; images are named by annotations and too many to read.
 _SUFFIXES = (
@@ -19,7 +19,6 @@ _SUFFIXES = (
 )  # fmt: skip
 _DEEPEST = 3
 _MOST_ENTRIES = 500  # a folder with more holds images: its own files count, its folders do not
-_MINIATURE_PREFIXES = ("miniature:", "miniature-backbone:")
 # Modules whose FOLDERS a data module, or a data set that one was told to read, may lie in below the root
 _READERS = {
     "ImageCoDeDataModule": "data_modules.imagecode_files",
@@ -178,16 +177,16 @@ def miniature_record(root: str) -> Path | None:
     Returns:
         The file, there or not; ``None`` where the root asks for no miniature world.
     """
-    prefix = next((prefix for prefix in _MINIATURE_PREFIXES if root.startswith(prefix)), None)
+    prefix = next((prefix for prefix in MINIATURE_PREFIXES if root.startswith(prefix)), None)
     return None if prefix is None else Path(root.removeprefix(prefix)).expanduser() / RECORD
 
 
 def _recipe_to_draw(root: str) -> str:
     """Say what record the world will have once its first run has drawn it."""
     module = import_module("data_modules.miniature")  # by name: contextblip never imports its users
-    small = root.startswith(_MINIATURE_PREFIXES[0])
-    size = module.MiniatureSize() if small else module.BACKBONE_SIZE
-    return _canonical({"generator": module.GENERATOR_VERSION, "seed": 0, **asdict(size)})
+    name = next(MINIATURE_PREFIXES[prefix] for prefix in MINIATURE_PREFIXES if root.startswith(prefix))
+    seed, size = module.PRESETS[name]
+    return _canonical({"generator": module.GENERATOR_VERSION, "seed": seed, **asdict(size)})
 
 
 def _canonical(record: dict[str, object]) -> str:

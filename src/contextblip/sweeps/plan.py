@@ -10,6 +10,8 @@ from typing import Any
 from contextblip.sweeps.definition import Change, Sweep
 from contextblip.worlds import World
 
+SHOWN_DIGITS = 12  # of a hash, in names of folders and in cells
+
 
 @dataclass(frozen=True)
 class Run:
@@ -21,6 +23,7 @@ class Run:
         folder: Its run folder.
         words: The command and its arguments, without the run folder.
         identity: What the hash covers.
+        configuration: Hash of what it has in common with the same run under other seeds.
         upstream: Hash of the run whose checkpoint it starts from.
         checkpoint: Which checkpoint of that run.
         draws: Record of a miniature world that the first run draws; ``None`` where no world is drawn.
@@ -34,6 +37,7 @@ class Run:
     folder: Path
     words: tuple[str, ...]
     identity: dict[str, Any]
+    configuration: str
     upstream: str | None = None
     checkpoint: Path | None = None
     draws: Path | None = None

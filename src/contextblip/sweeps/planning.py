@@ -12,15 +12,13 @@ from contextblip.cli.errors import nearest
 from contextblip.cli.hardware import resolve_precision
 from contextblip.errors import ConfigurationError
 from contextblip.sweeps.definition import Stage, Sweep
-from contextblip.sweeps.identity import digest, identify
+from contextblip.sweeps.identity import configuration_digest, digest, identify
 from contextblip.sweeps.inputs import miniature_record
 from contextblip.sweeps.measures import check_measures
-from contextblip.sweeps.plan import Plan, PlannedSweep, Point, Run, Trial, Use, points_of
+from contextblip.sweeps.plan import SHOWN_DIGITS, Plan, PlannedSweep, Point, Run, Trial, Use, points_of
 from contextblip.sweeps.resolving import Resolver, find_value, list_keys, option
 from contextblip.sweeps.run_state import CHECKPOINTS
 from contextblip.worlds import world_of
-
-SHOWN_DIGITS = 12  # of the hash, in names of folders
 
 
 @dataclass(frozen=True)
@@ -182,6 +180,9 @@ class Planner:
             folder=self._folder(stage.name, found),
             words=tuple(words),
             identity=identity,
+            configuration=configuration_digest(
+                identity, f"{upstream.configuration} {kind}" if upstream else None
+            ),
             upstream=upstream.hash if upstream else None,
             checkpoint=checkpoint,
             draws=miniature_record(root),

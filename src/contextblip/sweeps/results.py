@@ -13,10 +13,15 @@ from filelock import FileLock
 
 from contextblip.errors import ConfigurationError
 from contextblip.replacing import replacing
-from contextblip.sweeps.plan import Run
+from contextblip.sweeps.answers import answer_cells
+from contextblip.sweeps.identity import inputs_shown
+from contextblip.sweeps.plan import SHOWN_DIGITS, Run
 from contextblip.sweeps.run_state import DONE_FILE, measure, read_json, read_metrics
 
-COLUMNS = ("time", "sweep", "point", "seed", "stage", "hash", "seconds", "resumed", "revision")
+COLUMNS = (
+    "time", "sweep", "point", "seed", "stage", "hash", "configuration", "backbone", "data", "seconds",
+    "resumed", "revision",
+)  # fmt: skip
 
 
 class ResultsFile:
@@ -68,7 +73,7 @@ class ResultsFile:
             self._replace([*(columns or COLUMNS), *(c for c in new if columns or c not in COLUMNS)], rows)
 
     def _row(self, run: Run) -> dict[str, str]:
-        """Collect the cells of a run."""
+        """Collect the cells of a run: what it is, its numbers, and the answers of a labelled test."""
         done, metrics, use = read_json(run.folder / DONE_FILE), read_metrics(run), run.used_by[0]
         row = {
             "time": str(done.get("finished", datetime.now(UTC).isoformat(timespec="seconds"))),
@@ -77,6 +82,8 @@ class ResultsFile:
             "seed": "" if use.seed is None else str(use.seed),
             "stage": run.stage,
             "hash": run.hash,
+            "configuration": run.configuration[:SHOWN_DIGITS],
+            **inputs_shown(run.identity),
             "seconds": str(done.get("seconds", "")),
             "resumed": "yes" if done.get("is_resumed") else "",
             "revision": str(done.get("revision") or ""),
@@ -85,7 +92,7 @@ class ResultsFile:
             value, count = measure(metrics, name)
             row[name] = "" if value is None else repr(value)
             row[f"n/{name}"] = "" if count is None else str(count)
-        return row
+        return row | answer_cells(run)
 
     def _read(self) -> tuple[list[str], dict[str, dict[str, str]]]:
         if not self.path.is_file():

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from contextblip.cli.revision import git_commit
 from contextblip.errors import ConfigurationError
 from contextblip.sweeps.locks import RunLock
 from contextblip.sweeps.plan import Run
 from contextblip.sweeps.results import ResultsFile
+from contextblip.sweeps.revision import revision_beside
 from contextblip.sweeps.run_process import COMMAND, GRACE_SECONDS, RunProcess, start
 from contextblip.sweeps.run_state import mark_done, measure, read_metrics
 from contextblip.sweeps.work import PENDING, Progress, is_settled
@@ -176,7 +176,7 @@ class Scheduler:
                     finished=datetime.now(UTC).isoformat(timespec="seconds"),
                     seconds=round(process.seconds, 1),
                     is_resumed=process.is_resumed,
-                    revision=git_commit(),
+                    revision=revision_beside(self.workplace.results.path),
                     words=process.run.words,
                 )
                 self._finish(process.run, process.seconds)

@@ -1,6 +1,7 @@
-"""Training a small BLIP from scratch by contrast and matching, for the miniature world (Li et al., 2022)."""
+"""Training a small BLIP from scratch by contrast, matching and captioning (Li et al., 2022)."""
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
@@ -8,27 +9,34 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
-from contextblip.losses import loss_itc, loss_itm
+from contextblip.checkpoints.files import read_tensors
+from contextblip.errors import CheckpointError
+from contextblip.losses import loss_itc, loss_itm, loss_lm
+from contextblip.models.caption_decoder import CaptionDecoder
 from contextblip.models.config import BackboneConfig
 from contextblip.models.contextblip import BACKBONE_PARTS, ContextBLIP
+from contextblip.models.text_encoder import with_first_token
 from contextblip.optim import build_optimizer, decayed_groups
 from contextblip.tasks.base import ContextBLIPTask
 from contextblip.tasks.checking import check, check_optimizer, check_schedule
+from contextblip.tasks.length_buckets import first_states, length_buckets
 from contextblip.tasks.matching import draw_negatives, matching_labels, negative_pairs
 from contextblip.tasks.scheduling import over_the_run
 from contextblip.types import CaptionBatch
 
 # BLIP keeps its learned temperature in this range.
 TEMPERATURE_RANGE = (0.001, 0.5)
+REMEDY = "continue_from takes a checkpoint of this task and of the same sizes"
 
 
 class BackboneLosses(NamedTuple):
     """What one batch gives.
 
     Attributes:
-        loss: Sum of both losses, scalar.
+        loss: Sum of the losses, scalar.
         loss_itc: Contrastive loss, scalar.
         loss_itm: Matching loss, scalar.
+        loss_lm: Loss of the captions' next tokens, scalar.
         accuracy_itm: Share of the 3B pairs classified rightly, scalar.
         recall_1: Share of texts whose most similar image in the batch is their own, scalar.
     """
@@ -36,23 +44,27 @@ class BackboneLosses(NamedTuple):
     loss: Tensor
     loss_itc: Tensor
     loss_itm: Tensor
+    loss_lm: Tensor
     accuracy_itm: Tensor
     recall_1: Tensor
 
 
 class BackbonePretraining(ContextBLIPTask):
-    """Trains both encoders from scratch: ITC with a learned temperature, and ITM with hard negatives.
+    """Trains both encoders from scratch: ITC with a learned temperature, ITM with hard negatives, and LM.
 
     As in BLIP, negatives are drawn from the contrastive similarity divided by the temperature; here from the
-    local batch, without momentum encoders or queues. After each validation and at the end the backbone is
-    written to ``backbone/`` in the run folder, ready for ``--model.backbone``.
+    local batch, without momentum encoders or queues. The decoder of LM (`CaptionDecoder`) teaches the shared
+    parts to read small things from the image; it is not part of the backbone. After each validation and at
+    the end the backbone is written to ``backbone/`` in the run folder, ready for ``--model.backbone``.
 
-    Logs ``train/`` and ``val/``: ``loss``, ``loss_itc``, ``loss_itm``, ``accuracy_itm``, ``recall_1`` (see
-    `BackboneLosses`), and ``train/temperature``.
+    Logs ``train/`` and ``val/``: ``loss``, ``loss_itc``, ``loss_itm``, ``loss_lm``, ``accuracy_itm``,
+    ``recall_1`` (see `BackboneLosses`), and ``train/temperature``.
 
     Args:
         backbone: Where to start: ``random:miniature``, ``random:base`` or a backbone to train further.
         image_size: Side of the input in pixels; ``None`` keeps the backbone's own.
+        continue_from: Checkpoint of an earlier run of this task: all its parts, the decoder too, are trained
+            further, under a schedule of their own.
         dropout: Dropout of the text encoder.
         negatives_temperature: Divides the similarities from which ITM's negatives are drawn; ``None``
             takes the learned one (BLIP: the hardest), 1 is nearly uniform, which a start from nothing needs.
@@ -71,6 +83,7 @@ class BackbonePretraining(ContextBLIPTask):
         self,
         backbone: str = "random:miniature",
         image_size: int | None = None,
+        continue_from: str | None = None,
         dropout: float = 0.1,
         negatives_temperature: float | None = None,
         lr: float = 1e-3,
@@ -86,6 +99,7 @@ class BackbonePretraining(ContextBLIPTask):
         check_optimizer(betas, weight_decay)
         positive = negatives_temperature is None or negatives_temperature > 0
         check(positive, "negatives_temperature", negatives_temperature, "a number above 0")
+        self.continue_from = continue_from
         self.dropout = dropout
         self.negatives_temperature = negatives_temperature
         self.lr = lr
@@ -107,13 +121,44 @@ class BackbonePretraining(ContextBLIPTask):
         return ContextBLIP.build(config, adapter_layers=[], dropout=self.dropout)
 
     def configure_model(self) -> None:
-        """Build the model and make its temperature learnable."""
+        """Build the model and the captions' decoder, and make the temperature learnable."""
         super().configure_model()
-        if not hasattr(self, "temperature"):
-            self.temperature = nn.Parameter(self.model.temperature.detach().clone())
+        if hasattr(self, "temperature"):
+            return
+        config = self.model.config
+        self.temperature = nn.Parameter(self.model.temperature.detach().clone())
+        self.caption_decoder = CaptionDecoder(
+            config.text_width, config.text_layers, config.text_heads, config.vocab_size, self.dropout
+        )
+        if self.continue_from is not None:
+            self._take_over(self.continue_from)
+
+    def _take_over(self, path: str) -> None:
+        """Load every part of an earlier run."""
+        content = read_tensors(Path(path).expanduser())[0]
+        state = content.get("state_dict")
+        if state is None:
+            raise CheckpointError(
+                f"{path}: no checkpoint of a run; continue_from takes the .ckpt of an earlier one"
+            )
+        try:
+            outcome = nn.Module.load_state_dict(self, state, strict=False)
+        except RuntimeError as error:
+            raise CheckpointError(f"{path}: of another size than {self.backbone}; {REMEDY}") from error
+        if names := [*outcome.missing_keys, *outcome.unexpected_keys]:
+            raise CheckpointError(f"{path}: lacks or has unknown tensors: {', '.join(names[:3])}; {REMEDY}")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out where the run continued from: the checkpoint holds every tensor itself.
+
+        Args:
+            checkpoint: What is about to be written.
+        """
+        super().on_save_checkpoint(checkpoint)
+        checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {}).pop("continue_from", None)
 
     def losses(self, batch: CaptionBatch) -> BackboneLosses:
-        """Compute both losses; images are encoded once and all 3B pairs are fused in one call.
+        """Compute the losses; images are encoded once.
 
         Args:
             batch: Image-caption pairs.
@@ -131,9 +176,21 @@ class BackbonePretraining(ContextBLIPTask):
             sim_t2i = (text_features @ image_features.T).detach()
         logits, labels = self._match(ids, mask, image_embeds, sim_t2i, same_image)
         matching = loss_itm(logits, labels)
+        captioning = self._caption(ids, mask, image_embeds)
         accuracy = (logits.argmax(dim=1) == labels).float().mean()
         nearest = same_image.gather(1, sim_t2i.argmax(dim=1, keepdim=True)).float().mean()
-        return BackboneLosses(contrastive + matching, contrastive, matching, accuracy, nearest)
+        loss = contrastive + matching + captioning
+        return BackboneLosses(loss, contrastive, matching, captioning, accuracy, nearest)
+
+    def _caption(self, input_ids: Tensor, attention_mask: Tensor, image_embeds: Tensor) -> Tensor:
+        """Return the loss of the captions' next tokens; [DEC] stands first."""
+        input_ids = with_first_token(input_ids, self.model.config.dec_token_id)
+        total, tokens = image_embeds.new_zeros((), dtype=torch.float32), attention_mask[:, 1:].sum()
+        for rows, length in length_buckets(attention_mask, 2):
+            ids, mask = input_ids[rows, :length], attention_mask[rows, :length]
+            logits = self.caption_decoder(self.model.text_encoder, ids, mask, image_embeds[rows])
+            total = total + loss_lm(logits, ids, mask) * mask[:, 1:].sum() / tokens
+        return total
 
     def _match(
         self, input_ids: Tensor, attention_mask: Tensor, image_embeds: Tensor, sim: Tensor, same_image: Tensor
@@ -149,12 +206,12 @@ class BackbonePretraining(ContextBLIPTask):
             image_index = torch.cat([own, pairs.image_index])
         else:
             image_index = own
-        fused = self.model.fuse(input_ids, attention_mask, image_embeds, image_index=image_index)
+        first = first_states(self.model, input_ids, attention_mask, image_embeds, image_index)
         labels = matching_labels(len(own), len(input_ids), input_ids.device)
-        return self.model.itm_logits(fused.multimodal_embeds), labels
+        return self.model.itm_logits(first), labels
 
     def training_step(self, batch: CaptionBatch) -> Tensor:
-        """Return the sum of both losses.
+        """Return the sum of the losses.
 
         Args:
             batch: Image-caption pairs.
@@ -168,7 +225,7 @@ class BackbonePretraining(ContextBLIPTask):
         return losses.loss
 
     def validation_step(self, batch: CaptionBatch, batch_idx: int) -> None:
-        """Log both losses; the negatives are the same each time.
+        """Log the losses; the negatives are the same each time.
 
         Args:
             batch: Image-caption pairs.
@@ -177,7 +234,7 @@ class BackbonePretraining(ContextBLIPTask):
         self._evaluate(batch, batch_idx, "val")
 
     def test_step(self, batch: CaptionBatch, batch_idx: int) -> None:
-        """Log both losses; the negatives are the same each time.
+        """Log the losses; the negatives are the same each time.
 
         Args:
             batch: Image-caption pairs.

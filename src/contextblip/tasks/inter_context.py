@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
@@ -12,12 +13,16 @@ from contextblip.models.contextblip import ContextBLIP, ITMToken
 from contextblip.optim import OptimizerName, build_optimizer, exponential_schedule, parameter_group
 from contextblip.tasks.candidate_scoring import CandidateScores, Score
 from contextblip.tasks.checking import check, check_optimizer
+from contextblip.tasks.feature_memory import FeatureMemory
 from contextblip.tasks.retrieval import RetrievalTask
 from contextblip.types import RetrievalBatch
 
 
 class InterContext(RetrievalTask):
     """Trains a small transformer over the candidates; all else is frozen and in evaluation mode.
+
+    What the frozen parts give is computed once a query and remembered (`FeatureMemory`), unless images of the
+    training are augmented.
 
     See `RetrievalTask` for what it logs; in training ``train/loss`` and ``train/accuracy``.
 
@@ -98,6 +103,7 @@ class InterContext(RetrievalTask):
         self.weight_decay = weight_decay
         self.optimizer: OptimizerName = optimizer
         self.gamma = gamma
+        self._memory = FeatureMemory()
 
     def build_model(self, config: BackboneConfig) -> ContextBLIP:
         """Build BLIP with adapter, score head and inter-context encoder.
@@ -143,8 +149,29 @@ class InterContext(RetrievalTask):
             Logits and scores.
         """
         with torch.no_grad():
-            features = self.candidate_features(batch)
+            if self._remembers():
+                candidate_mask = batch["candidate_mask"][batch["set_index"]]
+                features = self._memory.recall(
+                    batch["queries"], candidate_mask, lambda: self.candidate_features(batch)
+                )
+            else:
+                features = self.candidate_features(batch)
         return self.head_scores(features, batch, inter_context=True)
+
+    def _remembers(self) -> bool:
+        """Whether a query keeps its features from epoch to epoch: nothing augments its images."""
+        if self._trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+            return False
+        return not self.training or not getattr(getattr(self.trainer, "datamodule", None), "augment", True)
+
+    def setup(self, stage: str) -> None:
+        """Prepare the run and forget features, since the frozen parts may be others than in one before.
+
+        Args:
+            stage: Name of the Trainer's entry point.
+        """
+        super().setup(stage)
+        self._memory = FeatureMemory()
 
     def training_step(self, batch: RetrievalBatch) -> Tensor:
         """Return the cross entropy over the candidates, the mean over queries.

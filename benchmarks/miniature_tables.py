@@ -1,0 +1,232 @@
+"""Tables of docs/miniature.md from the committed results: accuracies, paired differences, seed by seed.
+
+They need neither run folders nor weights: each row of the results file holds the answers of its run.
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.miniature_results import (
+    BACKBONE,
+    BACKBONE_ONE,
+    CONFIGURATIONS,
+    NO_TMIM,
+    NO_TMIM_TWO,
+    STAGE_ONE,
+    STAGE_TWO,
+    SUBSETS,
+    SWEPT,
+    WHOLE,
+    Configuration,
+    Measured,
+    find_measured,
+    used_rows,
+)
+from contextblip.comparison import Row, compare_right
+from contextblip.comparison.results import SIGNIFICANT
+from contextblip.comparison.units import Subset
+from contextblip.comparison.words import count, p_value, points
+from contextblip.errors import ConfigurationError
+from contextblip.estimates import Interval, holm, mean_and_sd, paired_bootstrap, seed_interval
+from contextblip.replacing import replacing
+from contextblip.sweeps.results import ResultsFile
+
+BEGIN, END = "<!-- table:begin -->", "<!-- table:end -->"
+Pair = tuple[Configuration, Configuration]
+COMPARED: tuple[Pair, ...] = (
+    (WHOLE, BACKBONE),
+    (NO_TMIM, BACKBONE),
+    (WHOLE, NO_TMIM),
+    (STAGE_ONE, WHOLE),
+    (STAGE_ONE, BACKBONE_ONE),
+    (STAGE_TWO, STAGE_ONE),
+    (STAGE_TWO, NO_TMIM_TWO),
+    *((configuration, WHOLE) for configuration in SWEPT),
+)
+SEED_BY_SEED: tuple[Pair, ...] = ((WHOLE, BACKBONE), (STAGE_TWO, STAGE_ONE))
+_VIDEO: Subset = ("subset", "video")
+_NONE = "–"
+_ACCURACIES = """\
+Mean accuracy in % over the seeds ± standard deviation over them [95% interval: bootstrap over the
+queries, each drawn with its answers under all seeds]. π: mask ratio, δ: downsampling rate; where nothing
+else is said π is 0.25, δ 2, the adapter on layers 3, 6, 9, 12, and what the text attends to most is
+masked. The backbone alone draws nothing zero-shot: one run."""
+_DIFFERENCES = """\
+Difference in points [95% interval: paired bootstrap over the queries, each drawn with its answers under
+all seeds], p: exact sign-flip test by query (McNemar's where both are one run), as in `lightning
+compare`. Both speak of these runs; how far other seeds may lie from them, the standard deviations above
+tell."""
+_SEEDS = """\
+Video queries, each seed by itself: difference in points, queries that only the first : only the second
+got right, p of McNemar's exact test. Over seeds: mean [Student's 95% interval]; a single run stands
+beside each seed."""
+
+
+def write_tables(rows: Sequence[Mapping[str, str]]) -> str:
+    """Write the tables.
+
+    Args:
+        rows: Of the results file.
+
+    Returns:
+        Markdown, without the markers around it.
+
+    Raises:
+        ConfigurationError: Rows do not belong together, or one has no answers.
+    """
+    found = find_measured(rows)
+    if not found:
+        raise ConfigurationError("no row is of a configuration of the tables; `make tables` measures them")
+    blocks = [
+        _accuracies(found),
+        _ACCURACIES,
+        *_differences(found),
+        *_seed_by_seed(found),
+        _origin(rows),
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _accuracies(found: Mapping[Configuration, Measured]) -> str:
+    """Lay out one row a configuration."""
+    sizes = next(iter(found.values())).right
+    heads = [f"{subset[1]} (n = {len(sizes[subset]):,})" for subset in SUBSETS]
+    lines = []
+    for configuration in CONFIGURATIONS:
+        measured = found.get(configuration)
+        cells = [_NONE] * len(SUBSETS) if measured is None else [_accuracy(measured, s) for s in SUBSETS]
+        runs = 0 if measured is None else len(measured.seeds)
+        lines.append([configuration.name, configuration.test, str(runs), *cells])
+    return _layout([["configuration", "test", "runs", *heads], *lines], left=2)
+
+
+def _accuracy(measured: Measured, subset: Subset) -> str:
+    """Write a mean over seeds with its spread and interval."""
+    mean, sd, _ = mean_and_sd(measured.accuracies(subset))
+    spread = "" if sd is None else f" ± {points(sd)}"
+    return f"{points(mean)}{spread} {_between(paired_bootstrap(measured.right[subset]))}"
+
+
+def _differences(found: Mapping[Configuration, Measured]) -> Iterator[str]:
+    """Lay out paired differences; p-values are corrected for their number together."""
+    pairs = [(a, b) for a, b in COMPARED if a in found and b in found]
+    if not pairs:
+        return
+    compared = [
+        [compare_right(subset, found[base].right[subset], found[a].right[subset]) for subset in SUBSETS]
+        for a, base in pairs
+    ]
+    corrected = iter(holm([row.p for rows in compared for row in rows]))
+    lines = [
+        [str(a), str(base), *(_difference(row, next(corrected)) for row in rows)]
+        for (a, base), rows in zip(pairs, compared, strict=True)
+    ]
+    yield _layout([["configuration", "minus", *(subset[1] for subset in SUBSETS)], *lines], left=2)
+    tests = count(len(pairs) * len(SUBSETS), "test")
+    yield f"{_DIFFERENCES} Bold: p < {SIGNIFICANT} after Holm's correction for the {tests} of this table."
+
+
+def _difference(row: Row, corrected: float) -> str:
+    """Write a difference, its interval and p-value."""
+    text = f"{points(row.difference)}{f' {_between(row.interval)}' if row.interval else ''}, {p_value(row.p)}"
+    return f"**{text}**" if corrected < SIGNIFICANT else text
+
+
+def _seed_by_seed(found: Mapping[Configuration, Measured]) -> Iterator[str]:
+    """Lay out McNemar's test of each seed on video queries."""
+    pairs = [(a, b) for a, b in SEED_BY_SEED if a in found and b in found]
+    seeds = list(dict.fromkeys(seed for a, _ in pairs for seed in found[a].seeds))
+    if not pairs:
+        return
+    lines = []
+    for a, base in pairs:
+        rows = {seed: _of_seed(found[a], found[base], seed) for seed in seeds}
+        told = [row.difference for row in rows.values() if row is not None]
+        mean = points(mean_and_sd(told).mean) if told else _NONE
+        interval = seed_interval(told) if told else None
+        cells = [_NONE if row is None else _flips(row) for row in rows.values()]
+        lines.append([str(a), str(base), *cells, f"{mean} {_between(interval)}" if interval else mean])
+    heads = ["configuration", "minus", *(f"seed {seed}" for seed in seeds), "over seeds"]
+    yield _layout([heads, *lines], left=2)
+    yield _SEEDS
+
+
+def _of_seed(a: Measured, base: Measured, seed: str) -> Row | None:
+    """Compare two runs of one seed; a configuration that draws nothing has one run for all."""
+    if seed not in a.seeds or (len(base.seeds) > 1 and seed not in base.seeds):
+        return None
+    column = base.seeds.index(seed) if seed in base.seeds else 0
+    right_a, right_b = a.right[_VIDEO], base.right[_VIDEO]
+    place = a.seeds.index(seed)
+    return compare_right(_VIDEO, right_b[:, column : column + 1], right_a[:, place : place + 1])
+
+
+def _flips(row: Row) -> str:
+    return f"{points(row.difference)}, {row.only_b}:{row.only_a}, {p_value(row.p)}"
+
+
+def _origin(rows: Sequence[Mapping[str, str]]) -> str:
+    """Say what was measured on and with which sources."""
+    used = [row for found in used_rows(rows).values() for row in found]
+    revisions = sorted({f"{row['revision'][:7]}{'+' * row['revision'].endswith('+')}" for row in used} - {""})
+    parts = [f"Backbone `{used[0]['backbone']}`, world `{used[0]['data']}`"]
+    parts += [f"sources {', '.join(f'`{name}`' for name in revisions)}"] if revisions else []
+    return "; ".join(parts) + "."
+
+
+def _between(interval: Interval | None) -> str:
+    return f"[{points(interval.low)}, {points(interval.high)}]" if interval else ""
+
+
+def _layout(cells: Sequence[Sequence[str]], left: int) -> str:
+    """Write rows of Markdown; the first columns are aligned left, numbers right."""
+    rule = ["---" if place < left else "---:" for place in range(len(cells[0]))]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (cells[0], rule, *cells[1:]))
+
+
+def between_markers(page: str) -> str | None:
+    """Find what stands between the markers of a page.
+
+    Args:
+        page: Its text.
+
+    Returns:
+        The text between them without the blank lines around it; ``None`` where a marker is missing.
+    """
+    before, begin, rest = page.partition(BEGIN)
+    inside, end, _ = rest.partition(END)
+    return inside.strip("\n") if begin and end and END not in before else None
+
+
+def _put_into(page: Path, tables: str) -> None:
+    """Replace what stands between the markers of a page."""
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    if between_markers(text) is None:
+        raise ConfigurationError(f"{page} has no {BEGIN} followed by {END}; put them where the tables belong")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    with replacing(page) as draft:
+        draft.write_text(f"{before}{BEGIN}\n\n{tables}\n{END}{after}", encoding="utf-8")
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Print the tables, or put them into a page; exit status 2 where they cannot be made."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.miniature_tables", description=__doc__)
+    parser.add_argument("results", type=Path, help="results file, e.g. results/miniature.csv")
+    parser.add_argument("--into", type=Path, metavar="PAGE", help=f"put them between {BEGIN} and {END}")
+    arguments = parser.parse_args(words)
+    try:
+        if not arguments.results.is_file():
+            raise ConfigurationError(f"{arguments.results}: no such file; `make tables` writes results")
+        tables = write_tables(list(ResultsFile(arguments.results).rows().values()))
+        if arguments.into is not None:
+            _put_into(arguments.into, tables)
+        else:
+            print(tables, end="")
+    except ConfigurationError as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+if __name__ == "__main__":
+    main()
