@@ -10,6 +10,7 @@ from contextblip.comparison import ALL
 from contextblip.comparison.units import Subset
 from contextblip.errors import ConfigurationError
 from contextblip.sweeps.answers import QUERIES, RANKS, read_ranks
+from contextblip.sweeps.plan import SHOWN_DIGITS
 
 SUBSETS: tuple[Subset, ...] = (ALL, *(("subset", name) for name in RANKS))
 _SHARED = {QUERIES: "queries", "backbone": "backbones", "data": "worlds"}
@@ -24,11 +25,13 @@ class Configuration:
         name: What it is.
         test: After which training it is tested: ``zero-shot``, ``stage one`` or ``stage two``.
         points: What the sweeps call it; the row of a shared run has the name of the first that asked for it.
+        is_drawn: Whether anything depends on the seed.
     """
 
     name: str
     test: str
     points: tuple[str, ...]
+    is_drawn: bool = True
 
     @property
     def stage(self) -> str:
@@ -40,7 +43,7 @@ class Configuration:
         return f"{self.name}, {self.test}"
 
 
-BACKBONE = Configuration("backbone alone", "zero-shot", ("w/o multi-scale adapter",))
+BACKBONE = Configuration("backbone alone", "zero-shot", ("w/o multi-scale adapter",), is_drawn=False)
 DEFAULTS = ("mask ratio π 0.25", "adapter layers 3,6,9,12", "downsampling rate δ 2", "mask strategy top")
 WHOLE = Configuration("ContextBLIP", "zero-shot", ("ContextBLIP", *DEFAULTS))
 NO_TMIM = Configuration("without TMIM", "zero-shot", ("w/o TMIM loss",))
@@ -81,6 +84,18 @@ class Measured:
         """Return the share of right answers of each run."""
         shares: list[float] = self.right[subset].mean(axis=0).tolist()
         return shares
+
+    def of_seeds(self, seeds: Sequence[str]) -> "Measured":
+        """Return the runs of some seeds.
+
+        Args:
+            seeds: Of these runs, in their order.
+
+        Returns:
+            Answers of these runs alone.
+        """
+        places = [self.seeds.index(seed) for seed in seeds]
+        return Measured(tuple(seeds), {subset: right[:, places] for subset, right in self.right.items()})
 
 
 def find_measured(rows: Iterable[Mapping[str, str]]) -> dict[Configuration, Measured]:
@@ -154,6 +169,5 @@ def _refuse_unlike(rows: Sequence[Mapping[str, str]], column: str, problem: str)
 
 def _name(row: Mapping[str, str]) -> str:
     """Name a row so that it is found in the file."""
-    return (
-        f"{row['stage']} {row['point']}, seed {row['seed'] or 'none'}, {row['time']}, hash {row['hash'][:12]}"
-    )
+    digits = row["hash"][:SHOWN_DIGITS]
+    return f"{row['stage']} {row['point']}, seed {row['seed'] or 'none'}, {row['time']}, hash {digits}"

@@ -110,12 +110,12 @@ def _accuracy(measured: Measured, subset: Subset) -> str:
 
 def _differences(found: Mapping[Configuration, Measured]) -> Iterator[str]:
     """Lay out paired differences; p-values are corrected for their number together."""
-    pairs = [(a, b) for a, b in COMPARED if a in found and b in found]
+    pairs = {pair: sides for pair in COMPARED if (sides := _paired(found, *pair)) is not None}
     if not pairs:
         return
     compared = [
-        [compare_right(subset, found[base].right[subset], found[a].right[subset]) for subset in SUBSETS]
-        for a, base in pairs
+        [compare_right(subset, base.right[subset], a.right[subset]) for subset in SUBSETS]
+        for a, base in pairs.values()
     ]
     corrected = iter(holm([row.p for rows in compared for row in rows]))
     lines = [
@@ -125,6 +125,18 @@ def _differences(found: Mapping[Configuration, Measured]) -> Iterator[str]:
     yield _layout([["configuration", "minus", *(subset[1] for subset in SUBSETS)], *lines], left=2)
     tests = count(len(pairs) * len(SUBSETS), "test")
     yield f"{_DIFFERENCES} Bold: p < {SIGNIFICANT} after Holm's correction for the {tests} of this table."
+
+
+def _paired(
+    found: Mapping[Configuration, Measured], a: Configuration, base: Configuration
+) -> tuple[Measured, Measured] | None:
+    """Keep the runs of the seeds that both have; what draws nothing has one run for every seed."""
+    if a not in found or base not in found:
+        return None
+    if not base.is_drawn:
+        return found[a], found[base]
+    seeds = [seed for seed in found[a].seeds if seed in found[base].seeds]
+    return (found[a].of_seeds(seeds), found[base].of_seeds(seeds)) if seeds else None
 
 
 def _difference(row: Row, corrected: float) -> str:
@@ -141,7 +153,7 @@ def _seed_by_seed(found: Mapping[Configuration, Measured]) -> Iterator[str]:
         return
     lines = []
     for a, base in pairs:
-        rows = {seed: _of_seed(found[a], found[base], seed) for seed in seeds}
+        rows = {seed: _of_seed(found, (a, base), seed) for seed in seeds}
         told = [row.difference for row in rows.values() if row is not None]
         mean = points(mean_and_sd(told).mean) if told else _NONE
         interval = seed_interval(told) if told else None
@@ -152,14 +164,13 @@ def _seed_by_seed(found: Mapping[Configuration, Measured]) -> Iterator[str]:
     yield _SEEDS
 
 
-def _of_seed(a: Measured, base: Measured, seed: str) -> Row | None:
-    """Compare two runs of one seed; a configuration that draws nothing has one run for all."""
-    if seed not in a.seeds or (len(base.seeds) > 1 and seed not in base.seeds):
+def _of_seed(found: Mapping[Configuration, Measured], pair: Pair, seed: str) -> Row | None:
+    """Compare two runs of one seed; ``None`` where one of them is missing."""
+    sides = _paired(found, *pair)
+    if sides is None or seed not in sides[0].seeds:
         return None
-    column = base.seeds.index(seed) if seed in base.seeds else 0
-    right_a, right_b = a.right[_VIDEO], base.right[_VIDEO]
-    place = a.seeds.index(seed)
-    return compare_right(_VIDEO, right_b[:, column : column + 1], right_a[:, place : place + 1])
+    a, base = sides[0].of_seeds([seed]), sides[1].of_seeds([seed]) if pair[1].is_drawn else sides[1]
+    return compare_right(_VIDEO, base.right[_VIDEO], a.right[_VIDEO])
 
 
 def _flips(row: Row) -> str:

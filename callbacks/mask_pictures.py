@@ -23,6 +23,7 @@ from callbacks.guided_masks import (
 )
 from callbacks.mask_drawing import Pixels, changes, enlarge, fill_in, heat, hide, sheet, thin_out
 from contextblip.errors import ConfigurationError
+from contextblip.losses import NORMALIZED_EPS
 from contextblip.models.mim_decoder import take_patches
 from contextblip.models.vision_encoder import patchify
 from contextblip.replacing import replacing
@@ -32,7 +33,6 @@ from data_modules.caption_data.rows import CaptionSample
 
 MOST_COLUMNS = 12
 """Validations in the strip over training; of more, evenly chosen ones are drawn."""
-NORMALISED_VARIANCE = 1e-6  # as `contextblip.losses.normalize_patches` adds to it
 
 
 class MaskPictures(Callback):
@@ -169,7 +169,7 @@ def as_levels(
     if normalize_pixels:
         size = int((values.shape[-1] // 3) ** 0.5)
         true = take_patches(patchify(batch["images"].float(), size), found.mask.ids_mask)
-        spread = (true.var(dim=-1, keepdim=True) + NORMALISED_VARIANCE).sqrt()
+        spread = (true.var(dim=-1, keepdim=True) + NORMALIZED_EPS).sqrt()
         values = values * spread + true.mean(dim=-1, keepdim=True)
     mean, std = (torch.tensor(of, device=values.device) for of in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
     colours = values.reshape(*values.shape[:-1], -1, 3)  # b m (y x c) -> b m (y x) c

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from contextblip.errors import ConfigurationError, DatasetError, DatasetNotFoundError
 from contextblip.models.config import BackboneConfig
-from contextblip.worlds import MINIATURE_PREFIXES
+from contextblip.worlds import asked_miniature
 from data_modules.files import image_roots
 from data_modules.loaders import EpochSampler, Order, UnpaddedSampler, make_loader
 from data_modules.text import (
@@ -100,8 +100,8 @@ class BaseDataModule(LightningDataModule):
     @property
     def root_folder(self) -> Path:
         """The root without the prefix of a miniature world."""
-        prefix = next((prefix for prefix in MINIATURE_PREFIXES if self.root.startswith(prefix)), "")
-        return Path(self.root.removeprefix(prefix)).expanduser()
+        asked = asked_miniature(self.root)
+        return Path(self.root).expanduser() if asked is None else asked.folder
 
     @property
     def evaluation_batch_size(self) -> int:
@@ -110,12 +110,12 @@ class BaseDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Draw the miniature world where the root asks for it and none, of whatever size, is there yet."""
-        preset = next((MINIATURE_PREFIXES[p] for p in MINIATURE_PREFIXES if self.root.startswith(p)), None)
-        if preset is None:
+        asked = asked_miniature(self.root)
+        if asked is None:
             return
         from data_modules.miniature import GENERATOR_VERSION, PRESETS, RECORD, draw_miniature
 
-        record, (seed, size) = self.root_folder / RECORD, PRESETS[preset]
+        record, (seed, size) = self.root_folder / RECORD, PRESETS[asked.preset]
         if not record.is_file():
             draw_miniature(self.root_folder, seed=seed, size=size)
             return

@@ -108,6 +108,12 @@ def test_seeds_are_paired_with_their_own() -> None:
     ]
     text = write_tables([*two, *one])
     assert last_cells(text, "ContextBLIP, stage two") == ["50.0, 10:0, p = 0.002", "–", "50.0"]
+    # averaged over the seeds that both have: 15 and 5 of 20 of seed 5
+    video = cells(text, "ContextBLIP, stage two", "ContextBLIP, stage one")[1]
+    assert video.startswith(("50.0 [", "**50.0 ["))
+    # one run of a trained configuration is nobody's partner but its own seed's
+    text = write_tables([*two, one[0]])
+    assert "| ContextBLIP, stage two | ContextBLIP, stage one |" not in text
 
 
 def mixed(changes: Line) -> Sequence[Line]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from contextblip.errors import DatasetError
+from contextblip.worlds import is_drawn
 from data_modules.caption_data.blip import read_blip_rows
 from data_modules.caption_data.images import (
     CaptionedImage,
@@ -110,16 +111,9 @@ def _find_official(folders: list[Path]) -> CaptionSource | None:
                 reader, val_name = partial(_read_official, year=year), f"captions_val{year}.json"
                 source = _source(f"official {year}", files, reader, val_name)
                 # the files of a year share no photo; drawn worlds number those of each split from 1
-                caution = "" if year == 2014 or _is_drawn(source.folder) else CAUTION_2017
+                caution = "" if year == 2014 or is_drawn(source.folder) else CAUTION_2017
                 return replace(source, disjoint=True, caution=caution)
     return None
-
-
-def _is_drawn(folder: Path) -> bool:
-    """Tell whether COCO's folder is that of a miniature world, which has no real photos."""
-    from data_modules.miniature import RECORD  # only where it is needed
-
-    return any((place / RECORD).is_file() for place in (folder, folder.parent))
 
 
 def _find_karpathy(folders: list[Path]) -> CaptionSource | None:

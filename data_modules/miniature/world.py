@@ -14,11 +14,11 @@ from tempfile import mkdtemp
 from typing import NamedTuple
 
 from contextblip.errors import DatasetError
+from contextblip.worlds import RECORD
 from data_modules.miniature.imagecode import write_imagecode
 from data_modules.miniature.vocabulary import vocabulary
 from data_modules.miniature.writers import Recipe, write_coco, write_mmvp_vlm, write_visual_genome
 
-RECORD = "miniature.json"
 GENERATOR_VERSION = 3
 """Counts up when the same seed gives other pictures or texts."""
 

@@ -6,6 +6,8 @@ from torch import Tensor
 
 LABEL_SMOOTHING = 0.1
 """Of BLIP's language model, over the whole vocabulary."""
+NORMALIZED_EPS = 1e-6
+"""Added to a patch's variance, so that a plain patch can be normalised."""
 
 
 def loss_itm(itm_logits: Tensor, itm_labels: Tensor) -> Tensor:
@@ -36,7 +38,7 @@ def loss_tmim(reconstruction: Tensor, target: Tensor) -> Tensor:
     return F.mse_loss(reconstruction.float(), target.float())
 
 
-def normalize_patches(patches: Tensor, eps: float = 1e-6) -> Tensor:
+def normalize_patches(patches: Tensor, eps: float = NORMALIZED_EPS) -> Tensor:
     """Give each patch zero mean and unit variance (MAE's target; an option here), ``(B, M, 3p²)``."""
     patches = patches.float()
     variance = patches.var(dim=-1, keepdim=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 World = Literal["real", "miniature"]
 
@@ -15,7 +15,33 @@ MINIATURE_PREFIXES = {
     "miniature-lesson-2:": "lesson-2",
 }
 """What roots that ask for a miniature world begin with, and the name of that world's sizes."""
-_PREFIX = "miniature"
+
+
+class AskedWorld(NamedTuple):
+    """A miniature world that a root asks for.
+
+    Attributes:
+        preset: Name of its sizes.
+        folder: Where it lies, or is to be drawn.
+    """
+
+    preset: str
+    folder: Path
+
+
+def asked_miniature(root: str) -> AskedWorld | None:
+    """Tell which miniature world a root asks for.
+
+    Args:
+        root: Value of ``data.root``.
+
+    Returns:
+        The world of ``miniature:DIR`` and the like; ``None`` for any other root.
+    """
+    for prefix, preset in MINIATURE_PREFIXES.items():
+        if root.startswith(prefix):
+            return AskedWorld(preset, Path(root.removeprefix(prefix)).expanduser())
+    return None
 
 
 def asks_for_miniature(root: str) -> bool:
@@ -27,8 +53,7 @@ def asks_for_miniature(root: str) -> bool:
     Returns:
         True for ``miniature:DIR`` and the like.
     """
-    prefix, colon, _ = root.partition(":")
-    return bool(colon) and prefix.startswith(_PREFIX)
+    return asked_miniature(root) is not None
 
 
 def is_drawn(folder: Path) -> bool:

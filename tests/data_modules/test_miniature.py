@@ -14,8 +14,10 @@ from PIL import Image
 from contextblip.errors import DatasetError
 from data_modules.miniature import MiniatureSize, draw_miniature, main
 from data_modules.miniature.imagecode import CODES
+from data_modules.miniature.lessons import CAPTIONS, SPECIAL_SHAPES
 from data_modules.miniature.pairs import PAIRS_PER_TYPE, TYPES
 from data_modules.miniature.render import render
+from data_modules.miniature.scenes import SHAPES
 from data_modules.miniature.sets import CANDIDATES, draw_set
 from data_modules.miniature.vocabulary import vocabulary
 from data_modules.miniature.writers import Recipe
@@ -180,6 +182,22 @@ def test_captions_of_photographs_say_more_than_those_of_drawings(world: Path, dr
         return float(np.mean([len(each["caption"].split()) for each in captions]))
 
     assert words(world) > 1.2 * words(drawings)
+
+
+def test_a_lesson_has_nothing_but_captions_of_few_things(tmp_path: Path) -> None:
+    size = replace(SMALL, vg_images=0, sets_train=0, sets_valid=0, sets_test=0, photos=False, most_things=1)
+    root = draw_miniature(tmp_path / "lesson", size=size)
+    record = load(root / "coco/annotations/captions_train2017.json")
+    of_image: dict[int, set[str]] = {}
+    for each in record["annotations"]:
+        of_image.setdefault(each["image_id"], set()).add(each["caption"])
+    assert len(of_image) == 24
+    assert all(1 <= len(texts) <= CAPTIONS for texts in of_image.values())
+    assert sum(map(len, of_image.values())) > 2 * 24  # mostly worded differently
+    nouns = {*SHAPES, *SPECIAL_SHAPES}
+    for texts in of_image.values():
+        named = [{word for word in nouns if re.search(rf"\b{word}\b", text.lower())} for text in texts]
+        assert all(len(words) == 1 and words == named[0] for words in named)
 
 
 def test_annotation_of_the_validation_split(world: Path) -> None:

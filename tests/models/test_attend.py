@@ -78,6 +78,21 @@ def test_only_bf16_on_a_cpu_leaves_the_fused_kernel(
     query, key, value = (tensor.to(device, dtype) for tensor in states())
     assert attend(query, key, value).shape == (N, HEADS, LENGTH, WIDTH)
     assert fused.call_count == calls
+    with torch.no_grad():  # where nothing is trained its fp32 softmax is worth more than speed
+        attend(query, key, value)
+    assert fused.call_count == calls + 1
+
+
+def test_sharp_attention_errs_by_no_more_than_its_logits_are_rounded() -> None:
+    """Trained heads have logits of 20 and more; half a unit of them is as many e-folds of a weight."""
+    query, key, value = states(FP32)
+    query, key, value = (20 * query).to(BF16), key.to(BF16), value.to(BF16)
+    exact = F.scaled_dot_product_attention(query.float(), key.float(), value.float())
+    logits = (query.float() @ key.float().mT) / WIDTH**0.5
+    assert logits.abs().max() > 20
+    bound = 4 * HALF_UNIT * float(logits.abs().max()) * float(value.abs().max())
+    error = (attend(query, key, value).float() - exact).abs().max()
+    assert 0 < error < bound
 
 
 @pytest.mark.parametrize("dtype", [BF16, FP32])

@@ -150,6 +150,13 @@ def decoder(text: str = "fused") -> MIMDecoder:
     return MIMDecoder(8, 8, num_patches=4, patch_values=12, layers=2, heads=2, text=text).eval()  # type: ignore[arg-type]  # the invalid choice is tested too
 
 
+def test_masked_patches_of_a_new_decoder_know_their_places() -> None:
+    positions = decoder().position_embeddings.weight
+    assert torch.equal(positions[:4], sine_cosine_positions(2, 8))
+    assert torch.equal(positions[4], torch.zeros(8))  # the published table's unused row
+    assert positions.requires_grad
+
+
 def test_decoder_puts_tokens_in_spatial_order() -> None:
     module = decoder()
     visible = torch.randn(1, 3, 8)

@@ -47,8 +47,11 @@ def make_backbone(config: BackboneConfig, tmp_path: Path) -> Callable[[int], str
     def make(seed: int) -> str:
         torch.manual_seed(seed)
         state_dict = dict(ContextBLIP.build(config, adapter_layers=[]).state_dict())
-        # drawn for widths of hundreds, weights let nothing through at this one
-        state_dict = {name: tensor * 12 if tensor.ndim > 1 else tensor for name, tensor in state_dict.items()}
+        # 1 / sqrt(16), times a little less than 1: weights of this width that let differences through
+        state_dict = {
+            name: tensor * (0.24 / tensor.std()) if tensor.ndim > 1 else tensor
+            for name, tensor in state_dict.items()
+        }
         return str(save_backbone(tmp_path / f"backbone-{seed}", config, state_dict, None))
 
     return make

@@ -162,3 +162,26 @@ def test_continuing_from_weights_alone_is_refused(backbone: str) -> None:
     task = BackbonePretraining(backbone, continue_from=file, **KEYS)
     with pytest.raises(CheckpointError, match="model.safetensors: no checkpoint of a run"):
         task.configure_model()
+
+
+def test_continuing_from_another_run_is_refused_in_one_line(
+    backbone: str, fit: Fit, captions: Captions, tmp_path: Path
+) -> None:
+    trainer = fit(BackbonePretraining(backbone, **KEYS), [captions()], max_epochs=1)
+    path = tmp_path / "first.ckpt"
+    trainer.save_checkpoint(path)
+    content = torch.load(path, weights_only=True)
+
+    def refused(name: str, state: dict[str, torch.Tensor]) -> str:
+        torch.save({**content, "state_dict": state}, tmp_path / name)
+        task = BackbonePretraining(backbone, continue_from=str(tmp_path / name), **KEYS)
+        with pytest.raises(CheckpointError, match=name) as error:
+            task.configure_model()
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    state = content["state_dict"]
+    no_decoder = {name: tensor for name, tensor in state.items() if not name.startswith("caption_decoder.")}
+    assert "lacks or has unknown tensors: caption_decoder." in refused("old.ckpt", no_decoder)
+    wider = {name: torch.cat([tensor, tensor]) if tensor.ndim else tensor for name, tensor in state.items()}
+    assert f"of another size than {backbone}" in refused("wider.ckpt", wider)

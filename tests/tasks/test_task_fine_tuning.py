@@ -1,15 +1,17 @@
 """Both stages of fine-tuning: what trains, what stays frozen, and that a batch can be learnt."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from safetensors.torch import save_file
 from torch import nn
 
 from contextblip.losses import loss_candidates
-from contextblip.tasks import FineTuning, InterContext
+from contextblip.tasks import FineTuning, InterContext, ZeroShot
 from contextblip.types import RetrievalBatch
 
 ImageSets = Callable[..., RetrievalBatch]
@@ -44,6 +46,35 @@ def test_stage_one_trains_all_but_heads_it_does_not_use(
     assert not changed - trainable
     # L2 decay moves every weight that is not zero; what it cannot show is a gradient
     assert all(parameter.grad is not None for parameter in task.model.parameters() if parameter.requires_grad)
+
+
+def test_a_head_begun_as_the_itm_head_ranks_as_zero_shot_does(
+    backbone: str, image_sets: ImageSets, tmp_path: Path
+) -> None:
+    batch = image_sets()
+    zero_shot, random = ZeroShot(backbone, **ADAPTER), FineTuning(backbone, **ADAPTER)
+    torch.manual_seed(0)
+    zero_shot.configure_model()
+    task = FineTuning(backbone, score_head_init="itm", dropout=0.0, **ADAPTER)
+    torch.manual_seed(0)  # of the adapter's random weights
+    task.configure_model()
+    with torch.no_grad():
+        margins = zero_shot.eval().score(batch).candidate_logits
+        logits = task.eval().score(batch).candidate_logits
+    known = margins.isfinite()
+    assert torch.equal(logits.argsort(dim=1), margins.argsort(dim=1))
+    torch.testing.assert_close(
+        logits[known], margins[known], rtol=0.05, atol=0.05 * float(margins[known].std())
+    )
+    assert task._untrained == {"adapter"}  # nothing else is reported as random
+    random.configure_model()
+    assert "score_head" in random._untrained
+    # what an earlier stage one brought is kept
+    path = tmp_path / "stage_one.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in random.model.state_dict().items()}, path)
+    later = FineTuning(backbone, init_from=str(path), score_head_init="itm", **ADAPTER)
+    later.configure_model()
+    assert torch.equal(later.model.score_head.weight, random.model.score_head.weight)
 
 
 def test_stage_one_has_two_learning_rates_that_decay_each_epoch(

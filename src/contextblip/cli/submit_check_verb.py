@@ -48,9 +48,10 @@ def run_submit_check(arguments: argparse.Namespace) -> None:
 def _descriptions(root: str) -> dict[str, int]:
     """Count the descriptions of each set of the unlabelled test split."""
     from contextblip.errors import DatasetNotFoundError
-    from contextblip.worlds import asks_for_miniature
+    from contextblip.worlds import asked_miniature
 
-    folder = Path(root.partition(":")[2] if asks_for_miniature(root) else root).expanduser()
+    asked = asked_miniature(root)
+    folder = Path(root).expanduser() if asked is None else asked.folder
     reader = import_module("data_modules.imagecode_files")  # by name: this package does not know data sets
     try:
         path = reader.find_split_file(folder, "test")

@@ -1,5 +1,7 @@
 """Inter-context encoder: a transformer over the candidates of one query (paper, Sec. 3.4)."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -38,7 +40,7 @@ class InterContextEncoder(nn.Module):
         self.layers = nn.ModuleList(
             TransformerLayer(width, heads, mlp_width or 4 * width, dropout=dropout) for _ in range(layers)
         )
-        self.apply(init_bert_weights)
+        self.apply(partial(init_bert_weights, width=width))
         nn.init.normal_(self.position_embeddings.weight, std=position_std)
 
     def embed(self, features: Tensor, is_video: Tensor, candidate_mask: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Decoder of text-guided masked image modelling: fills in masked patches (paper, Sec. 3.3, Step 2)."""
 
+import math
+from functools import partial
 from typing import Literal
 
 import torch
@@ -7,7 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from contextblip.errors import ConfigurationError
-from contextblip.models.layers import TransformerLayer, check_heads, init_bert_weights, padding_mask
+from contextblip.models.layers import (
+    INIT_STD,
+    TransformerLayer,
+    check_heads,
+    init_bert_weights,
+    padding_mask,
+)
+from contextblip.models.vision_encoder import sine_cosine_positions
 
 DecoderText = Literal["fused", "text", "none"]
 
@@ -76,9 +85,15 @@ class MIMDecoder(nn.Module):
             for _ in range(layers)
         )
         self.head = nn.Linear(width, patch_values)
-        nn.init.normal_(self.mask_token, std=0.02)
-        self.position_embeddings.apply(init_bert_weights)
-        self.layers.apply(init_bert_weights)
+        nn.init.normal_(self.mask_token, std=INIT_STD)
+        # As in MAE's decoder (He et al., 2022): beside visible states of norm sqrt(D) random positions of std
+        # 0.02 are not seen, and all masked patches begin alike.
+        with torch.no_grad():
+            self.position_embeddings.weight.zero_()
+            self.position_embeddings.weight[:num_patches] = sine_cosine_positions(
+                math.isqrt(num_patches), width
+            )
+        self.layers.apply(partial(init_bert_weights, width=width))
 
     def assemble(self, visible_embeds: Tensor, ids_keep: Tensor, ids_mask: Tensor) -> Tensor:
         """Put visible states and mask tokens in spatial order.

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from contextblip.errors import ConfigurationError
 from contextblip.models.layers import BERT_WIDTH, INIT_STD, attend, check_heads, split_heads
 
 VIT_EPS = 1e-6
@@ -51,7 +52,12 @@ def sine_cosine_positions(grid_size: int, width: int) -> Tensor:
 
     Returns:
         ``(grid_size ** 2, D)``, row by row.
+
+    Raises:
+        ConfigurationError: The width is no multiple of 4.
     """
+    if width % 4:
+        raise ConfigurationError(f"vision_width {width} is no multiple of 4, as sine-cosine positions need")
     frequencies = 10_000.0 ** -(torch.arange(width // 4) / (width // 4))
     row, column = torch.meshgrid(torch.arange(grid_size), torch.arange(grid_size), indexing="ij")
     angles = [place.flatten()[:, None] * frequencies for place in (column, row)]

@@ -10,13 +10,14 @@ from typing import Any
 from contextblip.errors import ConfigurationError
 from contextblip.run_record import PREDICTIONS
 from contextblip.runs import read_run
-from contextblip.sweeps.plan import Run
+from contextblip.sweeps.plan import SHOWN_DIGITS, Run
 
 QUERIES = "queries"
 # Subsets of the queries, which together are all of them, to the columns of their ranks
 RANKS = {"video": "ranks_video", "static": "ranks_static"}
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _METRICS = {"video": "accuracy_video", "static": "accuracy_static"}
+_REMEDY = "remove the row and run the sweep again"
 _TOLERANCE = 1e-6  # accuracies are written with more digits than that
 
 
@@ -48,7 +49,7 @@ def answer_cells(run: Run) -> dict[str, str]:
             f"{run.folder / PREDICTIONS} holds a query twice; remove the folder and test again"
         )
     shown = hashlib.sha256("\n".join(map(_describe, rows)).encode())
-    cells = {QUERIES: shown.hexdigest()[:12]}
+    cells = {QUERIES: shown.hexdigest()[:SHOWN_DIGITS]}
     for subset, column in RANKS.items():
         cells[column] = "".join(_digit(row) for row in rows if row["is_video"] == (subset == "video"))
     return cells
@@ -82,11 +83,9 @@ def read_ranks(row: Mapping[str, str], subset: str) -> list[int]:
     return ranks
 
 
-_REMEDY = "remove the row and run the sweep again"
-
-
 def _name(row: Mapping[str, str]) -> str:
-    return f"the row of {row.get('point')}, seed {row.get('seed') or 'none'} ({(row.get('hash') or '')[:12]})"
+    digits = (row.get("hash") or "")[:SHOWN_DIGITS]
+    return f"the row of {row.get('point')}, seed {row.get('seed') or 'none'} ({digits})"
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, int]:

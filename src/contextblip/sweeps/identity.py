@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from contextblip.sweeps.inputs import fingerprint_images, fingerprint_path, fingerprint_root
+from contextblip.sweeps.plan import SHOWN_DIGITS
 
 # Where results go, what is shown, and how the same sums are computed: none of it changes a result.
 NEUTRAL = {
@@ -142,10 +143,10 @@ def short_fingerprint(value: object) -> str:
         return ""
     kind, _, rest = str(value).partition(":")
     if kind == "sha256" and " " not in rest:
-        return rest[:12]
+        return rest[:SHOWN_DIGITS]
     if kind not in ("sha256", "images") and not rest.startswith("{"):
         return str(value)
-    short = hashlib.sha256(str(value).encode()).hexdigest()[:12]
+    short = hashlib.sha256(str(value).encode()).hexdigest()[:SHOWN_DIGITS]
     return short if kind == "sha256" else f"{kind}:{short}"
 
 

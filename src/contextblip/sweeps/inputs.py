@@ -10,7 +10,7 @@ from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 
-from contextblip.worlds import MINIATURE_PREFIXES, RECORD
+from contextblip.worlds import RECORD, AskedWorld, asked_miniature
 
 # Annotations, vocabularies and weights count; images are named by annotations and too many to read.
 _SUFFIXES = (
@@ -143,10 +143,10 @@ def fingerprint_root(root: str, data_class: str, datasets: list[str] | None = No
     Returns:
         A fingerprint of the world's recipe, of the annotation files, or the text where nothing lies there.
     """
-    record = miniature_record(root)
-    if record is not None and not record.is_file():
-        return _recipe_to_draw(root)
-    folder = record.parent if record is not None else Path(root).expanduser()
+    asked = asked_miniature(root)
+    folder = Path(root).expanduser() if asked is None else asked.folder
+    if asked is not None and not (folder / RECORD).is_file():
+        return _recipe_to_draw(asked)
     if (folder / RECORD).is_file():
         return _canonical(json.loads((folder / RECORD).read_text(encoding="utf-8")))
     parts = _parts(folder, datasets or [data_class.rpartition(".")[2]])
@@ -177,15 +177,14 @@ def miniature_record(root: str) -> Path | None:
     Returns:
         The file, there or not; ``None`` where the root asks for no miniature world.
     """
-    prefix = next((prefix for prefix in MINIATURE_PREFIXES if root.startswith(prefix)), None)
-    return None if prefix is None else Path(root.removeprefix(prefix)).expanduser() / RECORD
+    asked = asked_miniature(root)
+    return None if asked is None else asked.folder / RECORD
 
 
-def _recipe_to_draw(root: str) -> str:
+def _recipe_to_draw(asked: AskedWorld) -> str:
     """Say what record the world will have once its first run has drawn it."""
     module = import_module("data_modules.miniature")  # by name: contextblip never imports its users
-    name = next(MINIATURE_PREFIXES[prefix] for prefix in MINIATURE_PREFIXES if root.startswith(prefix))
-    seed, size = module.PRESETS[name]
+    seed, size = module.PRESETS[asked.preset]
     return _canonical({"generator": module.GENERATOR_VERSION, "seed": seed, **asdict(size)})
 
 

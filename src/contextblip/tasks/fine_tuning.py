@@ -1,10 +1,13 @@
 """Stage one of fine-tuning: everything trains under a new score head (paper, Sec. 3.4 and Table 12)."""
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
+import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from contextblip.errors import ConfigurationError
 from contextblip.models.adapter import AdapterFusion
 from contextblip.models.config import BackboneConfig
 from contextblip.models.contextblip import ContextBLIP, ITMToken
@@ -13,6 +16,8 @@ from contextblip.tasks.candidate_scoring import CandidateScores
 from contextblip.tasks.checking import check, check_optimizer
 from contextblip.tasks.retrieval import RetrievalTask
 from contextblip.types import RetrievalBatch
+
+ScoreHeadInit = Literal["random", "itm"]
 
 
 class FineTuning(RetrievalTask):
@@ -29,6 +34,8 @@ class FineTuning(RetrievalTask):
         adapter_fusion: Whether the adapter's scales are concatenated (paper's counts) or added.
         adapter_zero_init: Whether the adapter's update starts at zero, by a gate that is learned.
         itm_token: First token of an image-grounded text: [ENC] as BLIP was trained, or [CLS].
+        score_head_init: Where the new head starts: ``random`` (paper), or as the trained ``itm`` head, so
+            that the first step ranks as zero-shot does, for budgets too short to learn it again.
         dropout: Dropout of the text encoder.
         lr_backbone: Learning rate of BLIP and adapter.
         lr_head: Learning rate of the new head.
@@ -52,6 +59,7 @@ class FineTuning(RetrievalTask):
         adapter_fusion: AdapterFusion = "concat",
         adapter_zero_init: bool = False,
         itm_token: ITMToken = "enc",
+        score_head_init: ScoreHeadInit = "random",
         dropout: float = 0.1,
         lr_backbone: float = 2e-6,
         lr_head: float = 1e-4,
@@ -71,11 +79,14 @@ class FineTuning(RetrievalTask):
             itm_token,
         )
         self.save_hyperparameters()
+        kinds = get_args(ScoreHeadInit)
+        check(score_head_init in kinds, "score_head_init", score_head_init, " or ".join(kinds))
         check(0 <= dropout < 1, "dropout", dropout, "a number from 0 to below 1")
         check(lr_backbone >= 0, "lr_backbone", lr_backbone, "0 or more")
         check(lr_head > 0, "lr_head", lr_head, "a number above 0")
         check(0 < gamma <= 1, "gamma", gamma, "a number above 0 and up to 1")
         check_optimizer(betas, weight_decay)
+        self.score_head_init: ScoreHeadInit = score_head_init
         self.dropout = dropout
         self.lr_backbone = lr_backbone
         self.lr_head = lr_head
@@ -94,6 +105,15 @@ class FineTuning(RetrievalTask):
             The model.
         """
         return ContextBLIP.build(config, score_head=True, dropout=self.dropout, **self.adapter_arguments)
+
+    def configure_model(self) -> None:
+        """Load what earlier stages trained and start the head, unless one of them brought it."""
+        if hasattr(self, "model"):
+            return
+        super().configure_model()
+        if self.score_head_init == "itm" and "score_head" in self._untrained:
+            start_from_itm(self.model)
+            self._untrained -= {"score_head"}
 
     def score(self, batch: RetrievalBatch) -> CandidateScores:
         """Score the candidates of each query by the head.
@@ -128,3 +148,22 @@ class FineTuning(RetrievalTask):
         rest = parameter_group(parts.values(), self.lr_backbone, self.weight_decay)
         optimizer = build_optimizer(self.optimizer, [*rest, *head], self.betas)
         return {"optimizer": optimizer, "lr_scheduler": exponential_schedule(optimizer, self.gamma)}
+
+
+@torch.no_grad()
+def start_from_itm(model: ContextBLIP) -> None:
+    """Let the score head rank as the ITM head's margin does.
+
+    The margin is linear in the fused feature, the score head reads it at unit norm. Behind the last LayerNorm
+    (gain g, bias b) all features have about one norm, ``sqrt(|g|^2 + |b|^2)``, which goes into the weight.
+
+    Args:
+        model: Its ITM head is trained; its score head is overwritten.
+    """
+    head, itm, text_encoder = model.score_head, model.itm_head, model.text_encoder
+    if head is None:
+        raise ConfigurationError("this model has no score head: score_head_init has nothing to start")
+    norm = f"layers.{len(text_encoder.layers) - 1}.mlp.norm"
+    squares = [text_encoder.get_parameter(f"{norm}.{name}").square().sum() for name in ("weight", "bias")]
+    head.weight.copy_((itm.weight[1:] - itm.weight[:1]) * torch.stack(squares).sum().sqrt())
+    head.bias.copy_(itm.bias[1:] - itm.bias[:1])
