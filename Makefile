@@ -78,14 +78,16 @@ format: install ## let ruff rewrite what it can
 
 B := runs/backbone
 DRAW = $(BIN)/python -m data_modules.miniature --workers 2 --preset
-FAMILIES := --data.root data/miniature-backbone --data.group_size 4 --model.negatives_temperature 0.3 --model.lr 8e-4
-backbone: install ## train the miniature's backbone anew (docs/miniature.md; about 45 minutes); assets/ holds the shipped one
+FAMILIES := --data.root data/miniature-backbone --data.group_size 4 --model.negatives_temperature 0.3
+backbone: install ## train the miniature's backbone anew (docs/miniature.md; about three hours); assets/ holds the shipped one
 	$(DRAW) lesson-1 --root data/miniature-lesson-1
 	$(DRAW) lesson-2 --root data/miniature-lesson-2
 	$(DRAW) backbone --root data/miniature-backbone
 	$(LIGHTNING) fit $(call stage,backbone,$(B)/one,miniature) --data.root data/miniature-lesson-1 --model.warmup_steps 100 --model.min_lr 5e-4 --trainer.max_steps 1000
 	$(LIGHTNING) fit $(call stage,backbone,$(B)/two,miniature) --model.continue_from $(call last,$(B)/one) --data.root data/miniature-lesson-2 --model.min_lr 5e-4 --trainer.max_steps 600
-	$(LIGHTNING) fit $(call stage,backbone,$(B)/families,miniature) --model.continue_from $(call last,$(B)/two) $(FAMILIES) --trainer.max_steps 2600
+	$(LIGHTNING) fit $(call stage,backbone,$(B)/families,miniature) --model.continue_from $(call last,$(B)/two) $(FAMILIES) --model.lr 8e-4 --trainer.max_steps 2600
+	$(LIGHTNING) fit $(call stage,backbone,$(B)/more,miniature) --model.continue_from $(call last,$(B)/families) $(FAMILIES) --model.lr 8e-4 --trainer.max_steps 5000
+	$(LIGHTNING) fit $(call stage,backbone,$(B)/last,miniature) --model.continue_from $(call last,$(B)/more) $(FAMILIES) --model.lr 6e-4 --trainer.max_steps 4000
 
 picture: install ## draw the README's picture from the demo's stage two
 	$(LIGHTNING) gallery $(D)/stage_two --image_root data/miniature/imagecode --queries 3 --to docs/candidates.png

@@ -147,7 +147,7 @@ def _difference(row: Row, corrected: float) -> str:
 
 def _seed_by_seed(found: Mapping[Configuration, Measured]) -> Iterator[str]:
     """Lay out McNemar's test of each seed on video queries."""
-    pairs = [(a, b) for a, b in SEED_BY_SEED if a in found and b in found]
+    pairs = [pair for pair in SEED_BY_SEED if _paired(found, *pair) is not None]
     seeds = list(dict.fromkeys(seed for a, _ in pairs for seed in found[a].seeds))
     if not pairs:
         return

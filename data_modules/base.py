@@ -11,9 +11,10 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
+from contextblip.cores import count_cores
 from contextblip.errors import ConfigurationError, DatasetError, DatasetNotFoundError
 from contextblip.models.config import BackboneConfig
-from contextblip.worlds import asked_miniature
+from contextblip.worlds import RECORD, asked_miniature
 from data_modules.files import image_roots
 from data_modules.loaders import EpochSampler, Order, UnpaddedSampler, make_loader
 from data_modules.text import (
@@ -29,6 +30,7 @@ from data_modules.transforms import normalize_batch
 
 # of the texts whose cuts are counted at setup, which then takes about a second
 MOST_TEXTS = 20_000
+MOST_DRAWERS = 8  # processes; a world takes a minute or two of one
 
 
 class BaseDataModule(LightningDataModule):
@@ -113,11 +115,12 @@ class BaseDataModule(LightningDataModule):
         asked = asked_miniature(self.root)
         if asked is None:
             return
-        from data_modules.miniature import GENERATOR_VERSION, PRESETS, RECORD, draw_miniature
+        from data_modules.miniature import GENERATOR_VERSION, PRESETS, draw_miniature
 
         record, (seed, size) = self.root_folder / RECORD, PRESETS[asked.preset]
         if not record.is_file():
-            draw_miniature(self.root_folder, seed=seed, size=size)
+            drawers = min(count_cores(), MOST_DRAWERS)
+            draw_miniature(self.root_folder, seed=seed, size=size, workers=drawers)
             return
         found = json.loads(record.read_text(encoding="utf-8"))
         if found.get("generator") != GENERATOR_VERSION:

@@ -4,7 +4,6 @@ from data_modules.miniature.families import FAMILY_SIZE
 from data_modules.miniature.world import (
     GENERATOR_VERSION,
     PRESETS,
-    RECORD,
     MiniatureSize,
     draw_miniature,
     main,
@@ -14,7 +13,6 @@ __all__ = [
     "FAMILY_SIZE",
     "GENERATOR_VERSION",
     "PRESETS",
-    "RECORD",
     "MiniatureSize",
     "draw_miniature",
     "main",

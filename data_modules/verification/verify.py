@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from contextblip.cores import count_cores
 from contextblip.errors import ConfigurationError, DatasetError, DatasetNotFoundError
 from data_modules.statistics.tables import print_table
 from data_modules.verification.images import ImageCheck, VerifiedFiles, check_images
@@ -129,7 +130,7 @@ def _decode(
 ) -> ImageCheck:
     try:
         with progress(console, len(inspection.jobs)) as advance:
-            return check_images(inspection.jobs, verified, num_workers or _cores(), advance)
+            return check_images(inspection.jobs, verified, num_workers or count_cores(), advance)
     except KeyboardInterrupt:
         console.print("what was decoded is remembered: the same command goes on from here", highlight=False)
         raise
@@ -145,11 +146,6 @@ def _expected(inspection: Inspection) -> dict[str, int | tuple[int, ...]]:
     from data_modules.catalogue import expected
 
     return expected(inspection.name, inspection.layout)
-
-
-def _cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _places(name: str, root: Path, report: Path | None) -> tuple[Path, Path]:

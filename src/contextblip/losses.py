@@ -38,6 +38,20 @@ def loss_tmim(reconstruction: Tensor, target: Tensor) -> Tensor:
     return F.mse_loss(reconstruction.float(), target.float())
 
 
+def loss_mean_colour(visible: Tensor, target: Tensor) -> Tensor:
+    """Return what TMIM's loss would be for a decoder that knows no more than each image's mean colour.
+
+    Args:
+        visible: Visible patches in the target's units, ``(B, V, 3p²)``.
+        target: Masked patches, ``(B, M, 3p²)``, all painted in the mean colour of the visible ones.
+
+    Returns:
+        Scalar, float32.
+    """
+    seen, hidden = (patches.float().reshape(len(patches), -1, 3) for patches in (visible, target))
+    return F.mse_loss(seen.mean(dim=1, keepdim=True).expand_as(hidden), hidden)
+
+
 def normalize_patches(patches: Tensor, eps: float = NORMALIZED_EPS) -> Tensor:
     """Give each patch zero mean and unit variance (MAE's target; an option here), ``(B, M, 3p²)``."""
     patches = patches.float()

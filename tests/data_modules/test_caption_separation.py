@@ -10,10 +10,10 @@ import datasets
 import pytest
 
 from contextblip.errors import ConfigurationError
+from contextblip.worlds import RECORD
 from data_modules import CaptionDataModule
 from data_modules.caption_data import tables as caption_tables
 from data_modules.caption_data.rows import CaptionDataset
-from data_modules.miniature import RECORD
 
 PHOTOS = range(1, 41)
 SPLITS = {**dict.fromkeys(range(1, 21), "train"), **dict.fromkeys(range(21, 31), "val")}

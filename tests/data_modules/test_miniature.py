@@ -20,7 +20,7 @@ from data_modules.miniature.render import render
 from data_modules.miniature.scenes import SHAPES
 from data_modules.miniature.sets import CANDIDATES, draw_set
 from data_modules.miniature.vocabulary import vocabulary
-from data_modules.miniature.writers import Recipe
+from data_modules.miniature.writers import FULL_CAPTIONS, Recipe
 
 SMALL = MiniatureSize(
     captions_train=24, captions_val=8, vg_images=6, sets_train=9, sets_valid=8, sets_test=4, image_size=32
@@ -176,12 +176,20 @@ def test_photographs_show_what_the_drawings_show(world: Path, drawings: Path) ->
     assert min(distance) > 5
 
 
-def test_captions_of_photographs_say_more_than_those_of_drawings(world: Path, drawings: Path) -> None:
-    def words(root: Path) -> float:
-        captions = load(root / "coco/annotations/captions_train2017.json")["annotations"]
-        return float(np.mean([len(each["caption"].split()) for each in captions]))
+def test_captions_of_drawings_are_terse_or_lists_and_those_of_photographs_rich(
+    world: Path, drawings: Path
+) -> None:
+    def words(root: Path, which: slice) -> list[int]:
+        of_image: dict[int, list[int]] = {}
+        for each in load(root / "coco/annotations/captions_train2017.json")["annotations"]:
+            of_image.setdefault(each["image_id"], []).append(len(each["caption"].split()))
+        return [number for lengths in of_image.values() for number in lengths[which]]
 
-    assert words(world) > 1.2 * words(drawings)
+    terse, lists = words(drawings, slice(-FULL_CAPTIONS)), words(drawings, slice(-FULL_CAPTIONS, None))
+    rich = words(world, slice(None))
+    assert np.mean(rich) > 1.2 * np.mean(terse)
+    assert np.mean(lists) > 1.2 * np.mean(rich)
+    assert len(lists) == FULL_CAPTIONS * SMALL.captions_train
 
 
 def test_a_lesson_has_nothing_but_captions_of_few_things(tmp_path: Path) -> None:

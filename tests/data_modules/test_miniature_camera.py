@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from data_modules.miniature.camera import GREATEST_FALL, GREATEST_TINT, NOISE, Camera, draw_camera, photograph
-from data_modules.miniature.render import BACKGROUNDS, render
-from data_modules.miniature.scenes import draw_scene
+from data_modules.miniature.render import render
+from data_modules.miniature.scenes import BACKGROUNDS, draw_scene
 from data_modules.miniature.writers import Recipe
 
 SIDE = 64

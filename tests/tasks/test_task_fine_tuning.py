@@ -74,7 +74,7 @@ def test_a_head_begun_as_the_itm_head_ranks_as_zero_shot_does(
     save_file({name: tensor.contiguous() for name, tensor in random.model.state_dict().items()}, path)
     later = FineTuning(backbone, init_from=str(path), score_head_init="itm", **ADAPTER)
     later.configure_model()
-    assert torch.equal(later.model.score_head.weight, random.model.score_head.weight)
+    assert torch.equal(*(task.model.get_parameter("score_head.weight") for task in (later, random)))
 
 
 def test_stage_one_has_two_learning_rates_that_decay_each_epoch(
@@ -144,6 +144,27 @@ def test_stage_two_stores_nothing_of_the_frozen_parts(backbone: str, image_sets:
     assert features.requires_grad is False
     logits = task.contextual_scores(image_sets()).candidate_logits
     assert logits.requires_grad
+
+
+def test_an_encoder_that_starts_at_zero_scores_as_stage_one_and_learns(
+    backbone: str, fit: Fit, image_sets: ImageSets, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    one = FineTuning(backbone, score_head_init="itm", dropout=0.0, **ADAPTER)
+    one.configure_model()
+    path = tmp_path / "stage_one.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in one.model.state_dict().items()}, path)
+    two = InterContext(
+        backbone, init_from=str(path), inter_context_zero_init=True, dropout=0.0, lr=3e-3, **SIZES
+    )
+    two.configure_model()
+    batch = image_sets()
+    with torch.no_grad():
+        before = one.eval().score(batch).candidate_logits
+        torch.testing.assert_close(two.eval().score(batch).candidate_logits, before)
+        first = loss_candidates(before, batch["target_index"])
+    trainer = fit(two, [batch] * 60, max_epochs=1)
+    assert trainer.callback_metrics["train/loss"] < 0.5 * first
 
 
 def test_positions_start_small(backbone: str) -> None:

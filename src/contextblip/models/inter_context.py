@@ -43,6 +43,16 @@ class InterContextEncoder(nn.Module):
         self.apply(partial(init_bert_weights, width=width))
         nn.init.normal_(self.position_embeddings.weight, std=position_std)
 
+    @torch.no_grad()
+    def start_at_zero(self) -> None:
+        """Let the encoder's output begin at zero, so that the first step scores as stage one does.
+
+        The output has norm ``sqrt(D)`` otherwise, beside features of norm 1: what stage one's head, which is
+        frozen by then, makes of it drowns the scores it gives the features themselves.
+        """
+        for name in ("weight", "bias"):
+            self.get_parameter(f"layers.{len(self.layers) - 1}.mlp.norm.{name}").zero_()
+
     def embed(self, features: Tensor, is_video: Tensor, candidate_mask: Tensor) -> Tensor:
         """Add positions to the candidates of videos; static sets have no order.
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from contextblip.cli.errors import one_line
+from contextblip.cores import count_cores
 from contextblip.errors import ConfigurationError
 from contextblip.sweeps.leash import LEASH
 from contextblip.sweeps.plan import Run
 from contextblip.sweeps.results import ResultsFile
-from contextblip.sweeps.run_process import COMMAND, count_cores
+from contextblip.sweeps.run_process import COMMAND
 from contextblip.sweeps.schedule import Listener, Scheduler, Workplace, latest_metric
 from contextblip.sweeps.work import PENDING, Progress, is_settled
 

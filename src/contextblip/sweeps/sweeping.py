@@ -13,6 +13,7 @@ from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
 
+from contextblip.cores import count_cores
 from contextblip.errors import ConfigurationError
 from contextblip.sweeps.beside_paper import measured_on
 from contextblip.sweeps.checks import check_places, missing_weights
@@ -23,7 +24,7 @@ from contextblip.sweeps.on_ray import Chain, RayOptions, RayScheduler
 from contextblip.sweeps.plan import Plan
 from contextblip.sweeps.planning import Settings, make_plan
 from contextblip.sweeps.results import ResultsFile
-from contextblip.sweeps.run_process import COMMAND, count_cores, visible_gpus, worker_environments
+from contextblip.sweeps.run_process import COMMAND, visible_gpus, worker_environments
 from contextblip.sweeps.run_state import is_done
 from contextblip.sweeps.schedule import Listener, Scheduler, Workplace
 from contextblip.sweeps.summary import estimate, write_summary

@@ -39,6 +39,8 @@ class InterContext(RetrievalTask):
         inter_context_heads: Its attention heads (8 in the published code).
         max_candidates: Rows of its position table: the largest video set.
         position_std: Standard deviation of that table at the start (1 in the published code).
+        inter_context_zero_init: Whether its output starts at zero, so that training begins with stage one's
+            scores; the paper's begins with random ones.
         score: What evaluation ranks by: the trained ``candidate`` logits, or the ``itm`` head's margin.
         dropout: Dropout of the encoder over the candidates.
         lr: Learning rate.
@@ -65,6 +67,7 @@ class InterContext(RetrievalTask):
         inter_context_heads: int = 8,
         max_candidates: int = 10,
         position_std: float = 0.02,
+        inter_context_zero_init: bool = False,
         score: Score = "candidate",
         dropout: float = 0.1,
         lr: float = 1e-4,
@@ -96,6 +99,7 @@ class InterContext(RetrievalTask):
         self.inter_context_heads = inter_context_heads
         self.max_candidates = max_candidates
         self.position_std = position_std
+        self.inter_context_zero_init = inter_context_zero_init
         self.ranks_by = score
         self.dropout = dropout
         self.lr = lr
@@ -114,7 +118,7 @@ class InterContext(RetrievalTask):
         Returns:
             The model.
         """
-        return ContextBLIP.build(
+        model = ContextBLIP.build(
             config,
             score_head=True,
             inter_context=True,
@@ -125,6 +129,9 @@ class InterContext(RetrievalTask):
             dropout=self.dropout,
             **self.adapter_arguments,
         )
+        if self.inter_context_zero_init and model.inter_context is not None:
+            model.inter_context.start_at_zero()
+        return model
 
     def score(self, batch: RetrievalBatch) -> CandidateScores:
         """Score the candidates of each query for evaluation.

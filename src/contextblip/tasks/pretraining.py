@@ -32,12 +32,12 @@ class Pretraining(ContextBLIPTask):
     Validation draws the same negatives, token rows and noise each time.
 
     Logs ``train/`` and ``val/``: ``loss``, ``loss_itm``, ``loss_tmim``; ``loss_mean_colour``, what TMIM's
-    would be if each image's masked patches were painted in their mean colour; ``accuracy_itm`` over all
-    pairs; ``attention_entropy``, the entropy in nats of the driving token's attention over the patches,
-    brought to sum 1; ``masked_attention``, the share of that attention on masked patches; and
-    ``val/mask_changed``, the share of each validation caption's masked patches that were visible at the
-    previous validation, with the mean over words as driving row, no noise and strategy ``top`` (absent the
-    first time).
+    would be if masked patches were painted in the mean colour of their image's visible ones;
+    ``accuracy_itm`` over all pairs; ``attention_entropy``, the entropy in nats of the driving token's
+    attention over the patches, brought to sum 1; ``masked_attention``, the share of that attention on masked
+    patches; and ``val/mask_changed``, the share of each validation caption's masked patches that were
+    visible at the previous validation, with the mean over words as driving row, no noise and strategy
+    ``top`` (absent the first time).
 
     Args:
         backbone: Folder, file or hub id of BLIP's weights, ``random:base`` or ``random:miniature``.

@@ -1,5 +1,7 @@
 """What a pre-training step logs beside its loss (paper, Sec. 3.3 and Figure 2c)."""
 
+from typing import cast
+
 from torch import Tensor
 
 from contextblip.metrics import attention_entropy
@@ -19,8 +21,7 @@ def step_metrics(output: PretrainingOutput) -> dict[str, Tensor]:
     values = {"loss_itm": output.loss_itm, "accuracy_itm": _accuracy(output)}
     if output.loss_tmim is not None and output.row_attention is not None and output.mask is not None:
         values["loss_tmim"] = output.loss_tmim
-        if output.target is not None:
-            values["loss_mean_colour"] = loss_mean_colour(output.target)
+        values["loss_mean_colour"] = cast(Tensor, output.loss_mean_colour)
         values["attention_entropy"] = attention_entropy(output.row_attention)
         values["masked_attention"] = masked_attention(output.row_attention, output.mask.mask)
     return {name: value.detach() for name, value in values.items()}
@@ -42,23 +43,6 @@ def masked_attention(row_attention: Tensor, mask: Tensor) -> Tensor:
     attention = row_attention.float()
     share: Tensor = (attention * mask).sum(dim=1) / attention.sum(dim=1).clamp_min(1e-12)
     return share.mean()
-
-
-def loss_mean_colour(target: Tensor) -> Tensor:
-    """Return what TMIM's loss would be if each image's masked patches were painted in one colour.
-
-    The colour is their own mean, which a decoder has to guess: no single colour does better. A loss below
-    it means that shapes, or where colours are, have been reconstructed.
-
-    Args:
-        target: Of the masked patches, ``(B, M, 3p²)``.
-
-    Returns:
-        Scalar.
-    """
-    pixels = target.float().unflatten(-1, (-1, 3))  # b m (y x c) -> b m (y x) c
-    squared: Tensor = (pixels - pixels.mean(dim=(1, 2), keepdim=True)).square()
-    return squared.mean()
 
 
 def _accuracy(output: PretrainingOutput) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from contextblip.losses import loss_itm, loss_tmim, normalize_patches
+from contextblip.losses import loss_itm, loss_mean_colour, loss_tmim, normalize_patches
 from contextblip.models.contextblip import ContextBLIP
 from contextblip.models.masking import MaskPolicy, PatchMask, patch_attention, refine_attention
 from contextblip.models.mim_decoder import take_patches
@@ -34,6 +34,7 @@ class PretrainingOutput(NamedTuple):
         loss: Sum of the losses (Eq. 5), scalar.
         loss_itm: Eq. 3, scalar.
         loss_tmim: Eq. 4, as a mean, scalar.
+        loss_mean_colour: What Eq. 4 is where the mean colour of the visible patches is all one knows, scalar.
         attention: Averaged cross-attention of the positive pairs, detached, ``(B, L, 1 + P)``.
         row_attention: The driving token's attention to the patches, after refinement, ``(B, P)``.
         mask: The final mask.
@@ -54,6 +55,7 @@ class PretrainingOutput(NamedTuple):
     loss: Tensor
     loss_itm: Tensor
     loss_tmim: Tensor | None = None
+    loss_mean_colour: Tensor | None = None
     attention: Tensor | None = None
     row_attention: Tensor | None = None
     mask: PatchMask | None = None
@@ -171,12 +173,14 @@ def _reconstruction_step(
         output.text_embeds if decoder is not None and decoder.text == "text" else output.multimodal_embeds
     )
     reconstruction = model.decode(visible_embeds, mask.ids_keep, mask.ids_mask, context, attention_mask)
-    target = take_patches(encoder.patches, mask.ids_mask)
-    target = normalize_patches(target) if normalize_pixels else target
+    visible, target = (take_patches(encoder.patches, ids) for ids in (mask.ids_keep, mask.ids_mask))
+    if normalize_pixels:
+        visible, target = normalize_patches(visible), normalize_patches(target)
     loss = loss_tmim(reconstruction, target)
     return output._replace(
         loss=output.loss_itm + loss,
         loss_tmim=loss,
+        loss_mean_colour=loss_mean_colour(visible, target),
         visible_embeds=visible_embeds,
         reconstruction=reconstruction,
         target=target,
