@@ -44,7 +44,7 @@ class MiniatureSize:
     captions_train: int = 4000
     captions_val: int = 400
     vg_images: int = 1000
-    sets_train: int = 500
+    sets_train: int = 2000
     sets_valid: int = 480
     sets_test: int = 60
     image_size: int = 64
