@@ -101,7 +101,11 @@ def test_the_resolved_config_holds_what_was_asked_for(world: Path, backbone: Pat
 
     checkpoint = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     shapes = {name: tuple(t.shape) for name, t in checkpoint["state_dict"].items() if ".adapter." in name}
-    assert shapes == {"model.adapter.down.0.weight": (6, 24), "model.adapter.up.weight": (24, 6)}
+    assert shapes == {
+        "model.adapter.down.0.weight": (6, 24),
+        "model.adapter.up.weight": (24, 6),
+        "model.adapter.gate": (),
+    }
 
 
 @pytest.mark.parametrize("name", ["pretrain", "backbone"])

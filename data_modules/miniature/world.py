@@ -19,7 +19,7 @@ from data_modules.miniature.imagecode import write_imagecode
 from data_modules.miniature.vocabulary import vocabulary
 from data_modules.miniature.writers import Recipe, write_coco, write_mmvp_vlm, write_visual_genome
 
-GENERATOR_VERSION = 3
+GENERATOR_VERSION = 4
 """Counts up when the same seed gives other pictures or texts."""
 
 

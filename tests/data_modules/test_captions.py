@@ -154,7 +154,8 @@ def test_miniature_is_drawn_on_first_use(
 ) -> None:
     drawn: list[tuple[Path, miniature_module.MiniatureSize]] = []
 
-    def draw(root: Path, *, seed: int, size: miniature_module.MiniatureSize) -> Path:
+    def draw(root: Path, *, seed: int, size: miniature_module.MiniatureSize, workers: int) -> Path:
+        assert workers >= 1
         assert seed == (0 if size.photos else 7)
         drawn.append((root, size))
         return root
