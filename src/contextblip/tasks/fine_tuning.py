@@ -159,6 +159,11 @@ def start_from_itm(model: ContextBLIP) -> None:
 
     Args:
         model: Its ITM head is trained; its score head is overwritten.
+
+    Raises:
+        ConfigurationError: The model has no score head.
+
+    Source: ours; paper Sec. 3.4 trains the head from random weights.
     """
     head, itm, text_encoder = model.score_head, model.itm_head, model.text_encoder
     if head is None:
