@@ -6,7 +6,7 @@ LIGHTNING := $(BIN)/lightning
 CHECKED := src data_modules callbacks tests benchmarks
 .DEFAULT_GOAL := help
 
-.PHONY: help install demo real-sample test lint typecheck unit test-all bench tables format backbone picture wheel clean
+.PHONY: help install demo real-sample test lint typecheck unit test-all bench bench-gpu tables format backbone picture wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -63,9 +63,14 @@ unit: install ## the tests without the slow ones
 test-all: install ## all tests, the slow ones too
 	$(BIN)/python -m pytest
 
-bench: install ## images/s against the plain pipeline; start-up and memory with 1.3M captions; attention (benchmarks/*.json)
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.attention
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.data
+BENCHES := attention data speed encoder_peak scaling
+bench: install ## all of benchmarks/*.json: images/s, start-up and memory, attention, whole steps against their peers, encoder, scaling
+	@missed=; for each in $(BENCHES); do echo "benchmarks.$$each"; \
+	  OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.$$each || missed="$$missed $$each"; done; \
+	test -z "$$missed" || { echo "bench: goals missed or failed:$$missed"; exit 1; }
+
+bench-gpu: install ## pre-training and zero-shot at batch 256 on a GPU, with and without torch.compile; tells what without one
+	$(BIN)/python -m benchmarks.gpu
 
 T := results/miniature.csv
 tables: install ## Tables 4 to 7 and the mask strategies on the miniature world, 3 seeds, rows into results/miniature.csv (hours; goes on where it stopped)

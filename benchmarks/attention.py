@@ -22,6 +22,7 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.data import save
+from benchmarks.machine import bf16_instructions
 from contextblip.models.layers import attend, split_heads
 
 RESULTS = Path(__file__).with_name("attention.json")
@@ -140,19 +141,12 @@ def run(rounds: int) -> dict[str, Any]:
     return {
         "command": f"python -m benchmarks.attention --rounds {rounds}",
         "machine": {
-            "instructions": [torch.backends.cpu.get_cpu_capability(), *_bf16_instructions()],
+            "instructions": [torch.backends.cpu.get_cpu_capability(), *bf16_instructions()],
             "python": platform.python_version(),
             "torch": torch.__version__,
         },
         "attention": rows,
     }
-
-
-def _bf16_instructions() -> list[str]:
-    """Name the processor's instructions for bf16, on which the ratios depend."""
-    info = Path("/proc/cpuinfo")
-    words = set(info.read_text(encoding="utf-8").split()) if info.is_file() else set()
-    return sorted(word for word in words if "bf16" in word)
 
 
 def table_of(rows: Sequence[Row]) -> Table:

@@ -4,7 +4,7 @@ import argparse
 import json
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 
 from benchmarks import annotations, images
+from benchmarks.machine import processor
 
 RESULTS = Path(__file__).with_name("data.json")
 IMAGE_GOAL = 1.5  # times the plain pipeline, in training on COCO's photos, which is the first row
@@ -33,7 +34,7 @@ def run(data: Path | None, rounds: int, captions: int, folder: Path | None) -> d
     return {
         "command": f"python -m benchmarks.data --rounds {rounds} --captions {captions}",
         "machine": {
-            "processor": _processor(),
+            "processor": processor(),
             "python": platform.python_version(),
             "torch": torch.__version__,
             "pillow": PIL.__version__,
@@ -41,13 +42,6 @@ def run(data: Path | None, rounds: int, captions: int, folder: Path | None) -> d
         "images": images.run(data, rounds),
         "annotations": annotations.run(captions, folder=folder),
     }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    named = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor()
 
 
 def missed(results: Mapping[str, Any]) -> list[str]:
@@ -69,7 +63,7 @@ def missed(results: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def save(results: Mapping[str, Any], path: Path) -> None:
+def save(results: Mapping[str, Any] | Sequence[Mapping[str, Any]], path: Path) -> None:
     """Write results as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")

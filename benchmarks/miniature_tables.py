@@ -7,6 +7,7 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.markers import find_between, layout, marker_pair, put_between
 from benchmarks.miniature_results import (
     BACKBONE,
     BACKBONE_ONE,
@@ -29,10 +30,10 @@ from contextblip.comparison.units import Subset
 from contextblip.comparison.words import count, p_value, points
 from contextblip.errors import ConfigurationError
 from contextblip.estimates import Interval, holm, mean_and_sd, paired_bootstrap, seed_interval
-from contextblip.replacing import replacing
 from contextblip.sweeps.results import ResultsFile
 
-BEGIN, END = "<!-- table:begin -->", "<!-- table:end -->"
+MARKER = "table"
+BEGIN, END = marker_pair(MARKER)
 Pair = tuple[Configuration, Configuration]
 COMPARED: tuple[Pair, ...] = (
     (WHOLE, BACKBONE),
@@ -98,7 +99,7 @@ def _accuracies(found: Mapping[Configuration, Measured]) -> str:
         cells = [_NONE] * len(SUBSETS) if measured is None else [_accuracy(measured, s) for s in SUBSETS]
         runs = 0 if measured is None else len(measured.seeds)
         lines.append([configuration.name, configuration.test, str(runs), *cells])
-    return _layout([["configuration", "test", "runs", *heads], *lines], left=2)
+    return layout([["configuration", "test", "runs", *heads], *lines], left=2)
 
 
 def _accuracy(measured: Measured, subset: Subset) -> str:
@@ -122,7 +123,7 @@ def _differences(found: Mapping[Configuration, Measured]) -> Iterator[str]:
         [str(a), str(base), *(_difference(row, next(corrected)) for row in rows)]
         for (a, base), rows in zip(pairs, compared, strict=True)
     ]
-    yield _layout([["configuration", "minus", *(subset[1] for subset in SUBSETS)], *lines], left=2)
+    yield layout([["configuration", "minus", *(subset[1] for subset in SUBSETS)], *lines], left=2)
     tests = count(len(pairs) * len(SUBSETS), "test")
     yield f"{_DIFFERENCES} Bold: p < {SIGNIFICANT} after Holm's correction for the {tests} of this table."
 
@@ -160,7 +161,7 @@ def _seed_by_seed(found: Mapping[Configuration, Measured]) -> Iterator[str]:
         cells = [_NONE if row is None else _flips(row) for row in rows.values()]
         lines.append([str(a), str(base), *cells, f"{mean} {_between(interval)}" if interval else mean])
     heads = ["configuration", "minus", *(f"seed {seed}" for seed in seeds), "over seeds"]
-    yield _layout([heads, *lines], left=2)
+    yield layout([heads, *lines], left=2)
     yield _SEEDS
 
 
@@ -190,35 +191,9 @@ def _between(interval: Interval | None) -> str:
     return f"[{points(interval.low)}, {points(interval.high)}]" if interval else ""
 
 
-def _layout(cells: Sequence[Sequence[str]], left: int) -> str:
-    """Write rows of Markdown; the first columns are aligned left, numbers right."""
-    rule = ["---" if place < left else "---:" for place in range(len(cells[0]))]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (cells[0], rule, *cells[1:]))
-
-
 def between_markers(page: str) -> str | None:
-    """Find what stands between the markers of a page.
-
-    Args:
-        page: Its text.
-
-    Returns:
-        The text between them without the blank lines around it; ``None`` where a marker is missing.
-    """
-    before, begin, rest = page.partition(BEGIN)
-    inside, end, _ = rest.partition(END)
-    return inside.strip("\n") if begin and end and END not in before else None
-
-
-def _put_into(page: Path, tables: str) -> None:
-    """Replace what stands between the markers of a page."""
-    text = page.read_text(encoding="utf-8") if page.is_file() else ""
-    if between_markers(text) is None:
-        raise ConfigurationError(f"{page} has no {BEGIN} followed by {END}; put them where the tables belong")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    with replacing(page) as draft:
-        draft.write_text(f"{before}{BEGIN}\n\n{tables}\n{END}{after}", encoding="utf-8")
+    """Find the tables in the text of a page; ``None`` where a marker is missing."""
+    return find_between(page, MARKER)
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -232,7 +207,7 @@ def main(words: Sequence[str] | None = None) -> None:
             raise ConfigurationError(f"{arguments.results}: no such file; `make tables` writes results")
         tables = write_tables(list(ResultsFile(arguments.results).rows().values()))
         if arguments.into is not None:
-            _put_into(arguments.into, tables)
+            put_between(arguments.into, MARKER, tables)
         else:
             print(tables, end="")
     except ConfigurationError as error:

@@ -133,7 +133,7 @@ def guided_masks(task: Pretraining, batch: CaptionBatch, *, reconstruct: bool = 
     """
     model, texts = task.model, (batch["input_ids"], batch["attention_mask"])
     policy = replace(task.policy, token_row="mean", noise=0.0)
-    fused, attention = model.fuse(
+    fused, _, attention = model.fuse(
         *texts,
         model.encode_images(batch["images"])[0],
         return_attention=True,

@@ -17,10 +17,11 @@ from torch import Tensor
 
 from contextblip.checkpoints import infer_config, read_adapted
 from contextblip.losses import loss_candidates, negative_weights
-from contextblip.models import ContextBLIP, MaskPolicy, patchify
+from contextblip.models import ContextBLIP, MaskPolicy, MIMDecoder, patchify
+from contextblip.models.layers import padding_mask
 from contextblip.models.masking import patch_attention
 from contextblip.models.text_encoder import with_first_token
-from contextblip.tasks.matching import Negatives, negative_pairs
+from contextblip.tasks.matching import Negatives, matching_pairs
 from contextblip.tasks.pretraining_step import PretrainingOutput, pretraining_forward
 
 FOLDER = Path(os.environ.get("CONTEXTBLIP_PARITY", Path(__file__).parents[2] / "shared" / "parity"))
@@ -103,6 +104,13 @@ def pretraining_output(layout: str) -> PretrainingOutput:
     )
 
 
+def decoder_states(decoder: MIMDecoder, hidden: Tensor, text: Tensor, attention_mask: Tensor) -> Tensor:
+    """Run all layers for all patches; the decoder itself computes the last one for masked patches alone."""
+    for layer in decoder.layers:
+        hidden, _ = layer(hidden, None, text, padding_mask(attention_mask))
+    return hidden
+
+
 def masked_image_tensors(layout: str) -> dict[str, Tensor]:
     """Name the masked pass's tensors as recorded."""
     model, out = pretraining_model(), pretraining_output(layout)
@@ -115,7 +123,7 @@ def masked_image_tensors(layout: str) -> dict[str, Tensor]:
     seen = scramble(visible) if layout == "published" else visible
     depth = range(1, model.config.vision_layers + 1)
     text = inputs()["attention_mask"]
-    arguments = (out.visible_embeds, out.mask.ids_keep, out.mask.ids_mask, out.multimodal_embeds, text)
+    decoder_input = decoder.assemble(out.visible_embeds, out.mask.ids_keep, out.mask.ids_mask)
     text_embeds = decoder.text_states(out.multimodal_embeds)
     assert text_embeds is not None
     assert out.reconstruction is not None
@@ -132,8 +140,8 @@ def masked_image_tensors(layout: str) -> dict[str, Tensor]:
         ),
         "mim_unmask_tokens": out.visible_embeds,
         "mim_text_embeds": text_embeds,
-        "mim_dec_input": decoder.assemble(*arguments[:3]),
-        "mim_dec_output": decoder.decode_states(*arguments),
+        "mim_dec_input": decoder_input,
+        "mim_dec_output": decoder_states(decoder, decoder_input, text_embeds, text),
         "mim_recon": out.reconstruction,
         "mim_target": out.target,
         "loss_mim": out.loss_tmim,
@@ -151,12 +159,10 @@ def pretraining_tensors() -> dict[str, Tensor]:
     assert out.attention is not None
     rows = torch.nn.functional.one_hot(given["mask_token_index"], given["input_ids"].shape[1])
     driving = patch_attention(out.attention, rows.expand(len(encoder_ids), -1).float())
-    ids, text_mask, image_index = negative_pairs(
-        given["input_ids"],
-        given["attention_mask"],
-        Negatives(given["neg_image_idx"], given["neg_text_idx"]),
-    )
-    negative = model.fuse(ids, text_mask, out.image_embeds, image_index=image_index)
+    chosen = Negatives(given["neg_image_idx"], given["neg_text_idx"])
+    text_index, image_index = matching_pairs(len(encoder_ids), chosen, encoder_ids.device)
+    texts = given["input_ids"][text_index], given["attention_mask"][text_index]
+    pairs = model.fuse(*texts, out.image_embeds, image_index=image_index)
     noisy = MaskPolicy(mask_ratio=config()["mask_rate"]).select(driving, given["mask_noise_example"])
     return {
         "vit_hidden": torch.stack(vision.intermediates),
@@ -173,7 +179,7 @@ def pretraining_tensors() -> dict[str, Tensor]:
         "fused_hidden_pos": out.multimodal_embeds,
         "text_ids_neg": encoder_ids[given["neg_text_idx"]],
         "text_atts_neg": given["attention_mask"][given["neg_text_idx"]],
-        "vl_embeddings": torch.cat([out.multimodal_embeds[:, 0], negative.multimodal_embeds[:, 0]]),
+        "vl_embeddings": pairs.multimodal_embeds[:, 0],
         "itm_logits": out.itm_logits,
         "itm_labels": out.itm_labels,
         "loss_itm": out.loss_itm,
@@ -191,9 +197,9 @@ def fuse_candidates(model: ContextBLIP) -> tuple[Tensor, Tensor]:
     images = model.encode_images(given["zs_pixel_values"]).image_embeds
     ids = given["zs_input_ids"].expand(candidates, -1)
     mask = given["zs_attention_mask"].expand(candidates, -1)
-    states, attention = model.fuse(ids, mask, images, return_attention=True)
-    assert attention is not None
-    return states, attention
+    fused = model.fuse(ids, mask, images, return_attention=True)
+    assert fused.attention is not None
+    return fused.multimodal_embeds, fused.attention
 
 
 @cache

@@ -93,7 +93,7 @@ def loss_itc(
 
 @torch.no_grad()
 def negative_weights(
-    sim: Tensor, same_image: Tensor | None = None, temperature: float | Tensor = 1.0
+    sim: Tensor, same_image: Tensor | None = None, temperature: float | Tensor = 1.0, first: int = 0
 ) -> Tensor:
     """Return the probabilities, up to a factor, with which each row draws its negative.
 
@@ -101,15 +101,17 @@ def negative_weights(
     can never leave nothing to draw from.
 
     Args:
-        sim: Similarities of unit-norm features, ``(B, B)``.
-        same_image: Pairs never to be drawn, ``(B, B)`` bool; ``None``: the diagonal only. A row where nothing
-            would be left falls back to all others, uniformly.
+        sim: Similarities of unit-norm features, ``(B, C)``, C = B where only the batch itself is drawn from.
+        same_image: Pairs never to be drawn, ``(B, C)`` bool; ``None``: a row's own pair only. A row where
+            nothing would be left falls back to all others, uniformly.
         temperature: Divides the similarities; the published code has none.
+        first: Column of the first row's own pair; those of the other rows follow it.
 
     Returns:
-        ``(B, B)`` float32, zero on the diagonal.
+        ``(B, C)`` float32, zero at the own pairs.
     """
-    own = torch.eye(len(sim), dtype=torch.bool, device=sim.device)
+    rows, columns = (torch.arange(size, device=sim.device) for size in sim.shape)
+    own = rows[:, None] + first == columns
     excluded = own if same_image is None else own | same_image
     weights = (sim.float() / temperature).softmax(dim=1) + 1e-4
     weights = weights.masked_fill(excluded, 0.0)
@@ -118,7 +120,7 @@ def negative_weights(
 
 
 def sample_negatives(weights: Tensor) -> Tensor:
-    """Draw one column per row, ``(B, B)`` to ``(B,)`` int64."""
+    """Draw one column per row, ``(B, C)`` to ``(B,)`` int64."""
     return torch.multinomial(weights, 1).squeeze(1)
 
 

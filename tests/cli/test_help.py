@@ -79,7 +79,7 @@ def test_plain_help_says_how_to_see_an_experiments_keys(capsys: pytest.CaptureFi
         Path(f"experiments/{name}.yaml").touch()
     main(["fit", "--help"])
     said = capsys.readouterr().out
-    assert "\n  checkpoint.*     what is kept" in said
+    assert re.search(r"\n  checkpoint\.\* +what is kept", said)
     assert (
         "\n  experiments/finetune.yaml\n  experiments/pretrain.yaml\n  experiments/miniature/  1 to lay"
         in said

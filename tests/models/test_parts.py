@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from contextblip.errors import ConfigurationError
 from contextblip.models import BackboneConfig, InterContextEncoder, MIMDecoder, MultiScaleAdapter, patchify
 from contextblip.models.adapter import AdapterFusion
-from contextblip.models.layers import Attention
+from contextblip.models.layers import Attention, Maps
+from contextblip.models.pairs import Pairs
 from contextblip.models.text_encoder import TextEncoder
 from contextblip.models.vision_encoder import PatchEmbedding, VisionEncoder, sine_cosine_positions
 
@@ -123,8 +124,8 @@ def test_a_rate_that_does_not_divide_the_width_is_named() -> None:
 def test_shared_context_equals_repeated_context() -> None:
     attention = Attention(8, 2, context_width=6).eval()
     hidden, context, index = torch.randn(4, 3, 8), torch.randn(2, 5, 6), torch.tensor([1, 0, 1, 1])
-    shared, shared_map = attention(hidden, context, context_index=index, map_heads=())
-    repeated, repeated_map = attention(hidden, context[index], map_heads=())
+    shared, shared_map = attention(hidden, context, pairs=Pairs.of(index, 2), maps=Maps((), 4))
+    repeated, repeated_map = attention(hidden, context[index], maps=Maps((), 4))
     torch.testing.assert_close(shared, repeated)
     torch.testing.assert_close(shared_map, repeated_map)
 
@@ -133,7 +134,7 @@ def test_attention_map_is_the_mean_of_softmaxes() -> None:
     attention = Attention(8, 2).eval()
     hidden = torch.randn(1, 3, 8)
     mask = torch.tensor([True, True, False])
-    _, actual = attention(hidden, mask=mask[None, None, None], map_heads=())
+    _, actual = attention(hidden, mask=mask[None, None, None], maps=Maps((), 1))
     expected = torch.zeros(3, 3)
     for head in range(2):
         query = attention.query(hidden)[0, :, 4 * head : 4 * head + 4]

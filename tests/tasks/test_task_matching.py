@@ -7,7 +7,7 @@ import torch
 
 from contextblip.metrics import attention_entropy
 from contextblip.tasks.mask_memory import MaskMemory
-from contextblip.tasks.matching import draw_negatives, matching_labels, negative_pairs
+from contextblip.tasks.matching import Negatives, draw_negatives, matching_labels, matching_pairs
 
 
 def test_other_captions_of_an_image_are_never_its_negatives() -> None:
@@ -36,15 +36,13 @@ def test_negatives_follow_the_similarity_divided_by_the_temperature() -> None:
 
 
 def test_pairs_stand_in_the_papers_order() -> None:
-    ids = torch.arange(3)[:, None].expand(-1, 2)
-    drawn = draw_negatives(torch.eye(3), None, 1.0)
-    assert drawn is not None
-    pairs = negative_pairs(
-        ids, torch.ones(3, 2), drawn._replace(images=torch.tensor([2, 0, 1]), texts=torch.tensor([1, 2, 0]))
-    )
-    assert pairs.input_ids[:, 0].tolist() == [0, 1, 2, 1, 2, 0]
-    assert pairs.image_index.tolist() == [2, 0, 1, 0, 1, 2]
-    assert matching_labels(3, 9, ids.device).tolist() == [1] * 3 + [0] * 6
+    device = torch.device("cpu")
+    drawn = Negatives(images=torch.tensor([2, 0, 1]), texts=torch.tensor([1, 2, 0]))
+    texts, images = matching_pairs(3, drawn, device)
+    assert texts.tolist() == [0, 1, 2, 0, 1, 2, 1, 2, 0]
+    assert images.tolist() == [0, 1, 2, 2, 0, 1, 0, 1, 2]
+    assert matching_labels(3, 9, device).tolist() == [1] * 3 + [0] * 6
+    assert [index.tolist() for index in matching_pairs(1, None, device)] == [[0], [0]]
 
 
 def test_entropy_by_hand() -> None:

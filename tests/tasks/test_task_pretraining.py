@@ -223,7 +223,7 @@ def test_temperature_of_the_negatives(
 ) -> None:
     used: list[float] = []
 
-    def draw(_sim: Tensor, _same: Tensor | None, temperature: float | Tensor) -> None:
+    def draw(_sim: Tensor, _same: Tensor | None, temperature: float | Tensor, *_: object) -> None:
         used.append(float(temperature))
 
     monkeypatch.setattr("contextblip.tasks.pretraining_step.draw_negatives", draw)

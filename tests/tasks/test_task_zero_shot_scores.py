@@ -112,7 +112,10 @@ def test_images_are_encoded_once_and_texts_once_each(
         monkeypatch.setattr(
             task.model,
             f"encode_{name}",
-            lambda *inputs, encode=encode, counts=counts: (counts.append(len(inputs[0])), encode(*inputs))[1],
+            lambda *inputs, encode=encode, counts=counts, **keys: (
+                counts.append(len(inputs[0])),
+                encode(*inputs, **keys),
+            )[1],
         )
     margins(task, batch)
     assert encoded["images"] == [11]
@@ -185,7 +188,7 @@ def test_parts_are_scored_no_more_at_once_than_there_are_queries(
     fuse, fused = task.model.fuse, []
 
     def count(input_ids: Tensor, mask: Tensor, embeds: Tensor, **keys: Any) -> object:  # noqa: ANN401
-        fused.append((len(input_ids), len(embeds)))
+        fused.append((len(keys["text_index"]), len(embeds)))
         return fuse(input_ids, mask, embeds, **keys)
 
     monkeypatch.setattr(task.model, "fuse", count)

@@ -25,6 +25,9 @@ _TOP_LEVEL = (
     ("experiment", "name of the run's folder: runs/<experiment>/version_<n>"),
     ("run_dir", "exact folder instead; an earlier run's folder together with --ckpt_path best|last"),
     ("test_after", "fit only: also test this checkpoint of the training, best or last"),
+    ("compile", "torch.compile: on, off, or auto: on a GPU"),
+    ("gradient_checkpointing", "keep only layers' inputs for the backward pass"),
+    ("cache", "folder that keeps the frozen ViT's states for later runs, or off"),
     ("seed_everything", "seed of all random numbers"),
     ("ckpt_path", "checkpoint to resume or evaluate: a path, or best or last of run_dir"),
 )

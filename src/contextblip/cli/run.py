@@ -17,6 +17,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from contextblip.cli.arguments import Arguments, Source, find_default_config, read_sources
 from contextblip.cli.checkpoint import compare_with_checkpoint, resolve_checkpoint
 from contextblip.cli.checks import check_nothing_lost
+from contextblip.cli.computing import add_computing_keys, computing_callbacks
 from contextblip.cli.config_file import RunConfigCallback
 from contextblip.cli.errors import ParsingError, hidden_mistake, one_line
 from contextblip.cli.final_validation import FinalValidation
@@ -174,6 +175,7 @@ class ContextBLIPCLI(LightningCLI):
             default=None,
             help="Checkpoint that fit also tests once training is done; null: none.",
         )
+        add_computing_keys(parser)
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         # The data need the backbone's vocabulary: a second copy of its path could contradict the first.
         parser.link_arguments("model.init_args.backbone", "data.init_args.backbone")
@@ -266,6 +268,7 @@ class ContextBLIPCLI(LightningCLI):
             callbacks = [*callbacks, FinalValidation()]
         if self.run_config["test_after"] is not None:
             callbacks = [*callbacks, prepare_test_after(self.model, self.datamodule)]
+        callbacks = [*callbacks, *computing_callbacks(self.run_config)]
         return super()._instantiate_trainer(config, callbacks)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import NoReturn
 from contextblip.cli.compare_verb import add_compare_arguments, run_compare
 from contextblip.cli.data_verb import add_data_arguments, run_data
 from contextblip.cli.errors import nearest
+from contextblip.cli.plan_verb import PLAN_EXAMPLE, add_plan_arguments, run_plan
 from contextblip.cli.report_verb import REPORT_EXAMPLE, add_report_arguments, run_report
 from contextblip.cli.submit_check_verb import (
     SUBMIT_CHECK_EXAMPLE,
@@ -37,12 +38,14 @@ class Verb:
         add_arguments: Declares the arguments.
         run: Does the work; heavy imports belong inside, so that help stays quick.
         example: Shown at the end of its help.
+        takes_keys: Whether words that it does not declare are keys of `fit`; `run` finds them in ``keys``.
     """
 
     help: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], None]
     example: str = ""
+    takes_keys: bool = False
 
 
 class _VerbParser(argparse.ArgumentParser):
@@ -128,6 +131,13 @@ def _gallery(arguments: argparse.Namespace) -> None:
 
 
 VERBS = {
+    "plan": Verb(
+        "say which micro-batch and precision reach the global batch here, how fast and in what memory",
+        add_plan_arguments,
+        run_plan,
+        PLAN_EXAMPLE,
+        takes_keys=True,
+    ),
     "sweep": Verb(
         "run a grid or variants of an experiment over seeds",
         add_sweep_arguments,
@@ -187,4 +197,6 @@ def run_verb(name: str, words: list[str]) -> None:
         allow_abbrev=False,
     )
     verb.add_arguments(parser)
-    verb.run(parser.parse_args(words))
+    arguments, keys = parser.parse_known_args(words) if verb.takes_keys else (parser.parse_args(words), [])
+    arguments.keys = keys
+    verb.run(arguments)

@@ -12,9 +12,9 @@ from contextblip.models.adapter import AdapterFusion, MultiScaleAdapter, check_a
 from contextblip.models.config import BackboneConfig
 from contextblip.models.inter_context import InterContextEncoder
 from contextblip.models.mim_decoder import DecoderText, MIMDecoder
-from contextblip.models.outputs import FusionOutput, ImageOutput, TextOutput
+from contextblip.models.outputs import FusionOutput, ImageOutput, TextOutput, check_image_size
 from contextblip.models.text_encoder import TextEncoder, with_first_token
-from contextblip.models.vision_encoder import VisionEncoder, patchify
+from contextblip.models.vision_encoder import VisionEncoder, VisionOutput, patchify
 
 ITMToken = Literal["enc", "cls"]
 BACKBONE_PARTS = ("vision_encoder", "text_encoder", "vision_proj", "text_proj", "itm_head")
@@ -48,24 +48,8 @@ class ContextBLIP(nn.Module):
         super().__init__()
         self.config = config
         self.itm_token = itm_token
-        self.vision_encoder = VisionEncoder(
-            config.image_size,
-            config.patch_size,
-            config.vision_width,
-            config.vision_layers,
-            config.vision_heads,
-            config.vision_mlp_width,
-        )
-        self.text_encoder = TextEncoder(
-            config.vocab_size,
-            config.max_positions,
-            config.text_width,
-            config.text_layers,
-            config.text_heads,
-            config.text_mlp_width,
-            context_width=config.vision_width,
-            dropout=dropout,
-        )
+        self.vision_encoder = VisionEncoder.of(config)
+        self.text_encoder = TextEncoder.of(config, dropout)
         self.vision_proj = nn.Linear(config.vision_width, config.projection_width)
         self.text_proj = nn.Linear(config.text_width, config.projection_width)
         self.itm_head = nn.Linear(config.text_width, 2)
@@ -160,11 +144,24 @@ class ContextBLIP(nn.Module):
         head = nn.Linear(config.text_width, 1) if score_head or inter_context else None
         return cls(config, adapter, decoder, head, encoder, dropout, itm_token)
 
-    def _adapted(self, patches: Tensor, ids_keep: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the ViT's output before and after the adapter, each ``(N, 1 + V, D)``."""
+    def _states(self, patches: Tensor, ids_keep: Tensor | None) -> VisionOutput:
+        """Run the ViT; the intermediates are the layers that the adapter reads."""
         layers = () if self.adapter is None else self.adapter.layers
-        last, intermediates = self.vision_encoder(patches, ids_keep, layers)
-        return last, last if self.adapter is None else self.adapter(last, intermediates)
+        states: VisionOutput = self.vision_encoder(patches, ids_keep, layers)
+        return states
+
+    def _adapted(self, states: VisionOutput) -> Tensor:
+        """Return the ViT's output after the adapter, ``(N, 1 + V, D)``."""
+        return states.last if self.adapter is None else self.adapter(*states)
+
+    def vision_states(self, images: Tensor) -> VisionOutput:
+        """Run the ViT alone on whole images, normalised pixels ``(N, 3, H, W)``."""
+        check_image_size(images, self.config.image_size)
+        return self._states(patchify(images, self.config.patch_size), None)
+
+    def adapt(self, states: VisionOutput) -> ImageOutput:
+        """Turn what `vision_states` gives into states after the adapter and features before it."""
+        return ImageOutput(self._adapted(states), F.normalize(self.vision_proj(states.last[:, 0]), dim=-1))
 
     def encode_images(self, images: Tensor) -> ImageOutput:
         """Encode whole images, once each.
@@ -175,14 +172,7 @@ class ContextBLIP(nn.Module):
         Returns:
             States after the adapter and features before it.
         """
-        size = self.config.image_size
-        if images.shape[-2:] != (size, size):
-            raise ConfigurationError(
-                f"images are {images.shape[-2]}x{images.shape[-1]} px, but the model takes {size}x{size}: "
-                "leave --data.image_size unset, it follows --model.image_size"
-            )
-        last, adapted = self._adapted(patchify(images, self.config.patch_size), None)
-        return ImageOutput(adapted, F.normalize(self.vision_proj(last[:, 0]), dim=-1))
+        return self.adapt(self.vision_states(images))
 
     def encode_visible(self, patches: Tensor, ids_keep: Tensor) -> Tensor:
         """Encode visible patches alone (paper, Sec. 3.3, Step 2).
@@ -194,20 +184,22 @@ class ContextBLIP(nn.Module):
         Returns:
             States after the adapter, ``(B, 1 + V, D)``.
         """
-        return self._adapted(patches, ids_keep)[1]
+        return self._adapted(self._states(patches, ids_keep))
 
-    def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> TextOutput:
+    def encode_text(self, input_ids: Tensor, attention_mask: Tensor, *, whole: bool = True) -> TextOutput:
         """Encode texts without an image.
 
         Args:
             input_ids: [CLS] first, ``(B, L)`` int64.
             attention_mask: 1 at tokens, 0 at padding, ``(B, L)``.
+            whole: Whether the states of all tokens are wanted, not of [CLS] alone.
 
         Returns:
             States and features.
         """
-        hidden = self.text_encoder(input_ids, attention_mask).hidden
-        return TextOutput(hidden, F.normalize(self.text_proj(hidden[:, 0]), dim=-1))
+        states = self.text_encoder(input_ids, attention_mask, whole=None if whole else 0)
+        features = F.normalize(self.text_proj(states.first[:, 0]), dim=-1)
+        return TextOutput(states.hidden if whole else states.first, features)
 
     def fuse(
         self,
@@ -215,7 +207,9 @@ class ContextBLIP(nn.Module):
         attention_mask: Tensor,
         image_embeds: Tensor,
         *,
+        text_index: Tensor | None = None,
         image_index: Tensor | None = None,
+        whole: int | None = None,
         return_attention: bool = False,
         attention_layers: Sequence[int] | None = None,
         attention_heads: Sequence[int] | None = None,
@@ -223,12 +217,15 @@ class ContextBLIP(nn.Module):
         """Ground texts in images by cross-attention.
 
         Args:
-            input_ids: [CLS] first, replaced by [ENC] here, ``(N, L)`` int64.
-            attention_mask: 1 at tokens, 0 at padding, ``(N, L)``.
+            input_ids: [CLS] first, replaced by [ENC] here, ``(T, L)`` int64.
+            attention_mask: 1 at tokens, 0 at padding, ``(T, L)``.
             image_embeds: Image states, ``(C, 1 + V, D)``.
-            image_index: Row of ``image_embeds`` for each text, ``(N,)``; ``None`` when C = N, in order. Keys
-                and values are projected once per image.
-            return_attention: Whether the averaged cross-attention map is wanted.
+            text_index: Text of each pair, ``(N,)``; ``None`` when T = N, in order.
+            image_index: Image of each pair, ``(N,)``; ``None`` when C = N, in order. Keys and values are
+                projected once an image.
+            whole: How many pairs, the first ones, are returned with all their tokens; of the others only the
+                first token is computed in the last layer. ``None``: all.
+            return_attention: Whether the averaged cross-attention map of those pairs is wanted.
             attention_layers: Layers averaged, counted from 1; ``None`` means all.
             attention_heads: Heads averaged, counted from 1; ``None`` means all.
 
@@ -241,12 +238,14 @@ class ContextBLIP(nn.Module):
             input_ids,
             attention_mask,
             image_embeds,
+            text_index=text_index,
             image_index=image_index,
+            whole=whole,
             return_attention=return_attention,
             attention_layers=attention_layers,
             attention_heads=attention_heads,
         )
-        return FusionOutput(states.hidden, states.attention)
+        return FusionOutput(states.hidden, states.first, states.attention)
 
     def itm_logits(self, multimodal_embeds: Tensor) -> Tensor:
         """Classify pairs from the first fused token, ``(N, L, D)`` to ``(N, 2)``; class 1 is a match."""

@@ -1,12 +1,14 @@
 """Attention and post-LN transformer layers shared by text encoder, decoder and inter-context encoder."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from contextblip.errors import ConfigurationError
+from contextblip.models.pairs import Pairs
 
 BERT_EPS = 1e-12
 BERT_WIDTH = 768
@@ -63,6 +65,30 @@ def attend(
         return weights @ value
 
 
+class Maps(NamedTuple):
+    """Which attention maps are wanted.
+
+    Attributes:
+        heads: Heads that are averaged, counted from 0; ``()`` means all.
+        sequences: Of how many sequences, the first ones.
+    """
+
+    heads: tuple[int, ...]
+    sequences: int
+
+
+class KeysValues(NamedTuple):
+    """What a context becomes for one attention.
+
+    Attributes:
+        key: ``(C, heads, S, D / heads)``.
+        value: ``(C, heads, S, D / heads)``.
+    """
+
+    key: Tensor
+    value: Tensor
+
+
 class Attention(nn.Module):
     """Multi-head attention with BERT's residual connection and LayerNorm behind it.
 
@@ -85,37 +111,59 @@ class Attention(nn.Module):
         self.norm = nn.LayerNorm(width, eps=BERT_EPS)
         self.dropout = nn.Dropout(dropout)
 
+    def project(self, context: Tensor) -> KeysValues:
+        """Make keys and values, ``(C, S, context width)`` to ``(C, heads, S, D / heads)`` each."""
+        return KeysValues(*(split_heads(part(context), self.heads) for part in (self.key, self.value)))
+
     def forward(
         self,
         hidden: Tensor,
-        context: Tensor | None = None,
+        context: Tensor | KeysValues | None = None,
         mask: Tensor | None = None,
         *,
-        context_index: Tensor | None = None,
-        map_heads: Sequence[int] | None = None,
+        pairs: Pairs | None = None,
+        maps: Maps | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Attend from ``hidden`` to ``context``.
 
         Args:
             hidden: Queries, ``(N, L, D)``.
-            context: What is attended to, ``(C, S, context width)``; ``None`` is self-attention.
-            mask: True where a key may be attended to, broadcastable to ``(N, heads, L, S)``.
-            context_index: Row of ``context`` for each query sequence, ``(N,)``: keys and values are then
-                projected once per context row however many sequences share it.
-            map_heads: Heads whose mean attention map is wanted; ``()`` means all, ``None`` no map.
+            context: What is attended to, ``(C, S, context width)``, or its keys and values where several
+                calls share them; ``None`` is self-attention.
+            mask: True where a key may be attended to, broadcastable to ``(C, heads, L, S)``; not with
+                ``pairs``.
+            pairs: Context of each query sequence; ``None`` when C = N, in order. Keys and values are
+                projected once a context, however many sequences share it.
+            maps: Which attention maps are wanted, if any.
 
         Returns:
-            The new states, ``(N, L, D)``, and the map ``(N, L, S)``, detached, or ``None``.
+            The new states, ``(N, L, D)``, and the maps of the first M sequences, averaged over heads,
+            ``(M, L, S)``, detached, or ``None``.
         """
         source = hidden if context is None else context
-        query = split_heads(self.query(hidden), self.heads)
-        key, value = split_heads(self.key(source), self.heads), split_heads(self.value(source), self.heads)
-        if context_index is not None:
-            key, value = key[context_index], value[context_index]
-        attended = attend(query, key, value, mask, self.dropout.p if self.training else 0.0)
-        update = self.dropout(self.output(attended.transpose(1, 2).flatten(2)))
-        attention_map = None if map_heads is None else mean_attention(query, key, mask, map_heads)
+        key, value = source if isinstance(source, KeysValues) else self.project(source)
+        query = self.query(hidden)
+        attended = self._attend(query, key, value, mask, pairs)
+        update = self.dropout(self.output(attended))
+        attention_map = None
+        if maps is not None:
+            first = slice(maps.sequences)
+            keys = key[first] if pairs is None else key[pairs.context_index[first]]
+            attention_map = mean_attention(split_heads(query[first], self.heads), keys, mask, maps.heads)
         return self.norm(hidden + update), attention_map
+
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, pairs: Pairs | None
+    ) -> Tensor:
+        """Attend with all heads, ``(N, L, D)`` to ``(N, L, D)``."""
+        groups = None if pairs is None else pairs.groups
+        if pairs is not None and groups is None:
+            key, value = key[pairs.context_index], value[pairs.context_index]
+        grouped = query if groups is None else groups.join(query)
+        dropout = self.dropout.p if self.training else 0.0
+        attended = attend(split_heads(grouped, self.heads), key, value, mask, dropout)
+        joined = attended.transpose(1, 2).flatten(2)
+        return joined if groups is None else groups.part(joined)
 
 
 @torch.no_grad()
@@ -191,30 +239,41 @@ class TransformerLayer(nn.Module):
         self,
         hidden: Tensor,
         mask: Tensor | None = None,
-        context: Tensor | None = None,
+        context: Tensor | KeysValues | None = None,
         context_mask: Tensor | None = None,
         *,
-        context_index: Tensor | None = None,
-        map_heads: Sequence[int] | None = None,
+        read: Tensor | None = None,
+        repeat: Tensor | None = None,
+        pairs: Pairs | None = None,
+        maps: Maps | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Run the layer; without ``context`` the cross-attention is skipped.
 
         Args:
             hidden: ``(N, L, D)``.
             mask: Key mask of the self-attention, see `padding_mask`.
-            context: Cross-attended states, ``(C, S, context width)``.
+            context: Cross-attended states, ``(C, S, context width)``, or their keys and values.
             context_mask: Key mask of the cross-attention.
-            context_index: Row of ``context`` for each sequence, ``(N,)``.
-            map_heads: Heads whose mean cross-attention map is wanted, see `Attention.forward`.
+            read: States of the R tokens that are read behind the layer, part of ``hidden``,
+                ``(N, R, D)``: all else is only attended to. ``None``: all are read.
+            repeat: Row of ``hidden`` for each sequence from the cross-attention on: what several contexts
+                are asked about runs through the self-attention once. ``None``: each row once.
+            pairs: Context of each sequence, see `Attention.forward`.
+            maps: Which cross-attention maps are wanted, if any.
 
         Returns:
-            New states ``(N, L, D)`` and the cross-attention map ``(N, L, S)`` or ``None``.
+            New states ``(N, R, D)`` and the cross-attention maps ``(M, R, S)`` or ``None``.
         """
         attention_map = None
-        hidden, _ = self.self_attention(hidden, mask=mask)
+        if read is None:
+            hidden, _ = self.self_attention(hidden, mask=mask)
+        else:
+            hidden, _ = self.self_attention(read, hidden, mask)
+        if repeat is not None:
+            hidden = hidden[repeat]
         if context is not None and self.cross_attention is not None:
             hidden, attention_map = self.cross_attention(
-                hidden, context, context_mask, context_index=context_index, map_heads=map_heads
+                hidden, context, context_mask, pairs=pairs, maps=maps
             )
         return self.mlp(hidden), attention_map
 

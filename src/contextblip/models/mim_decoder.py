@@ -139,24 +139,14 @@ class MIMDecoder(nn.Module):
         Returns:
             Pixels in (y, x, channel) order, in ``ids_mask`` order, ``(B, M, 3p²)``.
         """
-        hidden = self.decode_states(visible_embeds, ids_keep, ids_mask, text_embeds, attention_mask)
-        reconstruction: Tensor = self.head(take_patches(hidden[:, 1:], ids_mask))
-        return reconstruction
-
-    def decode_states(
-        self,
-        visible_embeds: Tensor,
-        ids_keep: Tensor,
-        ids_mask: Tensor,
-        text_embeds: Tensor,
-        attention_mask: Tensor,
-    ) -> Tensor:
-        """Return the last layer's states of [CLS] and all patches, ``(B, 1 + P, D)``; see `forward`."""
         hidden = self.assemble(visible_embeds, ids_keep, ids_mask)
         context, context_mask = self.text_states(text_embeds), padding_mask(attention_mask)
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             hidden, _ = layer(hidden, None, context, context_mask)
-        return hidden
+        masked = take_patches(hidden[:, 1:], ids_mask)  # only these are read behind the last layer
+        states, _ = self.layers[-1](hidden, None, context, context_mask, read=masked)
+        reconstruction: Tensor = self.head(states)
+        return reconstruction
 
 
 def take_patches(patches: Tensor, ids: Tensor) -> Tensor:

@@ -1,33 +1,87 @@
 """BLIP's text encoder: BERT with cross-attention to the image in every layer (paper, Sec. 3.2)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from contextblip.errors import ConfigurationError
+from contextblip.models.config import BackboneConfig
 from contextblip.models.layers import (
     BERT_EPS,
+    KeysValues,
+    Maps,
     TransformerLayer,
     check_heads,
     init_bert_weights,
     padding_mask,
 )
+from contextblip.models.pairs import Pairs
+
+Layer = Callable[..., tuple[Tensor, Tensor | None]]
 
 
 class TextStates(NamedTuple):
     """States of the text encoder.
 
     Attributes:
-        hidden: ``(N, L, D)``.
-        attention: Cross-attention averaged over layers and heads, ``(N, L, S)``, detached; ``None`` unless
+        hidden: Of the pairs that are returned whole, ``(W, L, D)``.
+        first: First token of all pairs, ``(N, 1, D)``.
+        attention: Cross-attention averaged over layers and heads, ``(W, L, S)``, detached; ``None`` unless
             asked for.
     """
 
     hidden: Tensor
+    first: Tensor
     attention: Tensor | None
+
+
+class Images(NamedTuple):
+    """What texts are grounded in.
+
+    Attributes:
+        image_embeds: ``(C, S, context width)``, or ``None`` for texts alone.
+        image_index: Row of it for each text, ``(N,)``; ``None`` when C = N, in order.
+    """
+
+    image_embeds: Tensor | None
+    image_index: Tensor | None
+
+    def pairs(self, part: slice = slice(None)) -> Pairs | None:
+        """Return the images of some of the texts; ``None`` where these are all of them, in order."""
+        if self.image_embeds is None or self.image_index is None:
+            return None
+        return Pairs.of(self.image_index[part], len(self.image_embeds))
+
+
+class MapMean:
+    """Averages attention maps over layers, one after another.
+
+    Args:
+        maps: What is wanted of a layer.
+        layers: Layers that count, from 1.
+    """
+
+    def __init__(self, maps: Maps, layers: frozenset[int]) -> None:
+        self.maps = maps
+        self.layers = layers
+        self.total: Tensor | None = None
+
+    def asked(self, layer: int) -> Maps | None:
+        """Say what is wanted of a layer, counted from 1."""
+        return self.maps if layer in self.layers else None
+
+    def add(self, attention: Tensor | None) -> None:
+        """Count a layer's map, ``(W, L, S)``, if there is one."""
+        if attention is not None:
+            self.total = attention if self.total is None else self.total + attention
+
+    def mean(self) -> Tensor | None:
+        """Return the mean map, ``(W, L, S)``, if there is any."""
+        return None if self.total is None else self.total / len(self.layers)
 
 
 class TextEncoder(nn.Module):
@@ -42,6 +96,9 @@ class TextEncoder(nn.Module):
         mlp_width: Hidden width of the feed-forward parts.
         context_width: Width of the image states that are attended to.
         dropout: BERT's dropout probability.
+
+    With ``gradient_checkpointing`` set, the input of each layer alone is kept for the backward pass, which
+    computes the rest again.
     """
 
     def __init__(
@@ -65,7 +122,22 @@ class TextEncoder(nn.Module):
             TransformerLayer(width, heads, mlp_width, context_width, dropout) for _ in range(layers)
         )
         self.heads = heads
+        self.gradient_checkpointing = False
         self.apply(partial(init_bert_weights, width=width))
+
+    @classmethod
+    def of(cls, config: BackboneConfig, dropout: float) -> "TextEncoder":
+        """Build the text encoder of a backbone's sizes."""
+        return cls(
+            config.vocab_size,
+            config.max_positions,
+            config.text_width,
+            config.text_layers,
+            config.text_heads,
+            config.text_mlp_width,
+            context_width=config.vision_width,
+            dropout=dropout,
+        )
 
     def embed(self, input_ids: Tensor) -> Tensor:
         """Embed tokens and positions, ``(N, L)`` to ``(N, L, D)``.
@@ -89,7 +161,9 @@ class TextEncoder(nn.Module):
         attention_mask: Tensor,
         image_embeds: Tensor | None = None,
         *,
+        text_index: Tensor | None = None,
         image_index: Tensor | None = None,
+        whole: int | None = None,
         return_attention: bool = False,
         attention_layers: Sequence[int] | None = None,
         attention_heads: Sequence[int] | None = None,
@@ -97,10 +171,15 @@ class TextEncoder(nn.Module):
         """Encode texts, grounded in images where these are given.
 
         Args:
-            input_ids: ``(N, L)`` int64.
-            attention_mask: 1 at tokens, 0 at padding, ``(N, L)``.
+            input_ids: ``(T, L)`` int64.
+            attention_mask: 1 at tokens, 0 at padding, ``(T, L)``.
             image_embeds: Image states, ``(C, S, context width)``; ``None`` skips the cross-attention.
-            image_index: Row of ``image_embeds`` for each text, ``(N,)``; ``None`` when C = N, in order.
+            text_index: Text of each of the N pairs, ``(N,)``; ``None`` when T = N, in order. What comes
+                before the first cross-attention is computed once a text, unless dropout makes pairs differ.
+            image_index: Image of each pair, ``(N,)``; ``None`` when C = N, in order. Keys and values are
+                projected once an image.
+            whole: How many pairs, the first ones, are returned with all their tokens; of the others the last
+                layer computes the first token only. ``None``: all.
             return_attention: Whether the averaged cross-attention map is wanted.
             attention_layers: Layers averaged in the map, counted from 1; ``None`` means all.
             attention_heads: Heads averaged in the map, counted from 1; ``None`` means all.
@@ -108,22 +187,58 @@ class TextEncoder(nn.Module):
         Returns:
             States and, if asked for, the map.
         """
-        mask = padding_mask(attention_mask)
-        wanted = self._map_layers(attention_layers) if return_attention else frozenset()
-        heads = self._map_heads(attention_heads)
-        hidden = self.embed(input_ids)
-        total: Tensor | None = None
-        for number, layer in enumerate(self.layers, start=1):
-            hidden, attention_map = layer(
-                hidden,
-                mask,
-                image_embeds,
-                context_index=image_index,
-                map_heads=heads if number in wanted else None,
-            )
-            if attention_map is not None:
-                total = attention_map if total is None else total + attention_map
-        return TextStates(hidden, None if total is None else total / len(wanted))
+        if text_index is not None and (len(self.layers) == 1 or self._drops_out()):
+            input_ids, attention_mask, text_index = input_ids[text_index], attention_mask[text_index], None
+        number = len(input_ids) if text_index is None else len(text_index)
+        whole = number if whole is None else whole
+        if whole < number and image_index is None:
+            image_index = torch.arange(number, device=input_ids.device)
+        images = Images(image_embeds, image_index)
+        layers = self._map_layers(attention_layers) if return_attention and whole else frozenset()
+        maps = MapMean(Maps(self._map_heads(attention_heads), whole), layers)
+        mask, hidden, pairs = padding_mask(attention_mask), self.embed(input_ids), images.pairs()
+        for depth, layer in enumerate(self.layers[:-1], start=1):
+            run, asked = self._through(layer, hidden, image_embeds), maps.asked(depth)
+            hidden, attention = run(hidden, mask, image_embeds, repeat=text_index, pairs=pairs, maps=asked)
+            maps.add(attention)
+            if text_index is not None:
+                mask, text_index = mask[text_index], None
+        states, first = self._read(hidden, mask, images, whole, maps)
+        return TextStates(states, first, maps.mean())
+
+    def _read(
+        self, hidden: Tensor, mask: Tensor, images: "Images", whole: int, maps: "MapMean"
+    ) -> tuple[Tensor, Tensor]:
+        """Run the last layer for what is read: all tokens of the first texts, the first one of the others."""
+        layer, context = cast(TransformerLayer, self.layers[-1]), images.image_embeds
+        keys_values: Tensor | KeysValues | None = context
+        if context is not None and layer.cross_attention is not None and 0 < whole < len(hidden):
+            keys_values = layer.cross_attention.project(context)  # for both parts
+        run, states, firsts = self._through(layer, hidden, context), hidden[:0], []
+        if whole:
+            pairs, asked = images.pairs(slice(whole)), maps.asked(len(self.layers))
+            states, attention = run(hidden[:whole], mask[:whole], keys_values, pairs=pairs, maps=asked)
+            maps.add(attention)
+            firsts.append(states[:, :1])
+        if whole < len(hidden):
+            rest, pairs = hidden[whole:], images.pairs(slice(whole, None))
+            first, _ = run(rest, mask[whole:], keys_values, read=rest[:, :1], pairs=pairs)
+            firsts.append(first)
+        return states, torch.cat(firsts)
+
+    def _through(self, layer: nn.Module, *states: Tensor | None) -> Layer:
+        """Return the layer, or what runs it keeping nothing but its input for the backward pass."""
+        learns = torch.is_grad_enabled() and any(
+            state is not None and state.requires_grad for state in states
+        )
+        return (
+            partial(checkpoint, layer, use_reentrant=False)
+            if self.gradient_checkpointing and learns
+            else layer
+        )
+
+    def _drops_out(self) -> bool:
+        return self.training and self.dropout.p > 0
 
     def _map_layers(self, chosen: Sequence[int] | None) -> frozenset[int]:
         valid = range(1, len(self.layers) + 1)

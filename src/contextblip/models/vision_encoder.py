@@ -7,8 +7,10 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from contextblip.errors import ConfigurationError
+from contextblip.models.config import BackboneConfig
 from contextblip.models.layers import BERT_WIDTH, INIT_STD, attend, check_heads, split_heads
 
 VIT_EPS = 1e-6
@@ -157,6 +159,9 @@ class VisionEncoder(nn.Module):
         layers: Number of blocks.
         heads: Attention heads.
         mlp_width: Hidden width of the MLPs.
+
+    With ``gradient_checkpointing`` set, the input of each block alone is kept for the backward pass, which
+    computes the rest again.
     """
 
     def __init__(
@@ -166,12 +171,25 @@ class VisionEncoder(nn.Module):
         check_heads(width, heads, "vision_heads")
         self.patch_size = patch_size
         self.num_patches = (image_size // patch_size) ** 2
+        self.gradient_checkpointing = False
         self.patch_embed = PatchEmbedding(patch_size, width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + self.num_patches, width))
         self.blocks = nn.ModuleList(Block(width, heads, mlp_width) for _ in range(layers))
         self.norm = nn.LayerNorm(width, eps=VIT_EPS)
         self._init_weights()
+
+    @classmethod
+    def of(cls, config: BackboneConfig) -> "VisionEncoder":
+        """Build the image encoder of a backbone's sizes."""
+        return cls(
+            config.image_size,
+            config.patch_size,
+            config.vision_width,
+            config.vision_layers,
+            config.vision_heads,
+            config.vision_mlp_width,
+        )
 
     def _init_weights(self) -> None:
         nn.init.trunc_normal_(self.cls_token, std=0.02)
@@ -219,8 +237,9 @@ class VisionEncoder(nn.Module):
         """
         hidden = self.embed(patches, ids_keep)
         outputs: dict[int, Tensor] = {}
+        saves = self.gradient_checkpointing and hidden.requires_grad and torch.is_grad_enabled()
         for number, block in enumerate(self.blocks, start=1):
-            hidden = block(hidden)
+            hidden = checkpoint(block, hidden, use_reentrant=False) if saves else block(hidden)
             if number in layers:
                 outputs[number] = self.norm(hidden)
         last = outputs.get(len(self.blocks))

@@ -14,7 +14,16 @@ from contextblip.runs import Run, read_run
 
 # Keys that say where and on what a run ran, not what it did; seeds are what is pooled over
 _IGNORED = {
-    "": {"seed_everything", "experiment", "run_dir", "ckpt_path", "weights_only"},
+    "": {
+        "seed_everything",
+        "experiment",
+        "run_dir",
+        "cache",
+        "compile",
+        "gradient_checkpointing",
+        "ckpt_path",
+        "weights_only",
+    },
     "checkpoint": {"dirpath", "verbose"},
     "trainer": {
         "accelerator",

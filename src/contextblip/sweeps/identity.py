@@ -13,7 +13,10 @@ from contextblip.sweeps.plan import SHOWN_DIGITS
 
 # Where results go, what is shown, and how the same sums are computed: none of it changes a result.
 NEUTRAL = {
-    "": ("run_dir", "experiment", "verbose", "return_predictions", "weights_only"),
+    "": (
+        "run_dir", "experiment", "cache", "compile", "gradient_checkpointing", "verbose",
+        "return_predictions", "weights_only",
+    ),
     "trainer": (
         "accelerator", "strategy", "logger", "enable_progress_bar", "enable_model_summary",
         "enable_checkpointing", "enable_autolog_hparams", "default_root_dir", "log_every_n_steps", "profiler",

@@ -20,7 +20,7 @@ from contextblip.optim import build_optimizer, decayed_groups
 from contextblip.tasks.base import ContextBLIPTask
 from contextblip.tasks.checking import check, check_optimizer, check_schedule
 from contextblip.tasks.length_buckets import first_states, length_buckets
-from contextblip.tasks.matching import draw_negatives, matching_labels, negative_pairs
+from contextblip.tasks.matching import draw_negatives, matching_labels, matching_pairs
 from contextblip.tasks.scheduling import over_the_run
 from contextblip.types import CaptionBatch
 
@@ -168,7 +168,7 @@ class BackbonePretraining(ContextBLIPTask):
         """
         model, ids, mask = self.model, batch["input_ids"], batch["attention_mask"]
         image_embeds, image_features = model.encode_images(batch["images"])
-        text_features = model.encode_text(ids, mask).text_features
+        text_features = model.encode_text(ids, mask, whole=False).text_features
         same_image = batch["image_id"][:, None] == batch["image_id"]
         with torch.autocast(self.device.type, enabled=False):  # bf16 over a small temperature is too coarse
             image_features, text_features = image_features.float(), text_features.float()
@@ -196,18 +196,11 @@ class BackbonePretraining(ContextBLIPTask):
         self, input_ids: Tensor, attention_mask: Tensor, image_embeds: Tensor, sim: Tensor, same_image: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Classify positives and hard negatives: logits ``(3B, 2)`` and labels ``(3B,)``."""
-        own = torch.arange(len(input_ids), device=input_ids.device)
         temperature = self.negatives_temperature or self.temperature.detach()
         negatives = draw_negatives(sim, same_image, temperature)
-        if negatives is not None:
-            pairs = negative_pairs(input_ids, attention_mask, negatives)
-            input_ids = torch.cat([input_ids, pairs.input_ids])
-            attention_mask = torch.cat([attention_mask, pairs.attention_mask])
-            image_index = torch.cat([own, pairs.image_index])
-        else:
-            image_index = own
-        first = first_states(self.model, input_ids, attention_mask, image_embeds, image_index)
-        labels = matching_labels(len(own), len(input_ids), input_ids.device)
+        texts, images = matching_pairs(len(input_ids), negatives, input_ids.device)
+        first = first_states(self.model, input_ids[texts], attention_mask[texts], image_embeds, images)
+        labels = matching_labels(len(input_ids), len(texts), input_ids.device)
         return self.model.itm_logits(first), labels
 
     def training_step(self, batch: CaptionBatch) -> Tensor:

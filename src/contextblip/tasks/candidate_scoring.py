@@ -10,6 +10,7 @@ from contextblip.models.outputs import ImageOutput
 from contextblip.tasks.base import ContextBLIPTask
 from contextblip.tasks.pair_scoring import pair_scores
 from contextblip.types import RetrievalBatch
+from contextblip.vision_cache import CachedVision
 
 Score = Literal["itm", "candidate"]
 
@@ -98,6 +99,8 @@ class CandidateScoring(ContextBLIPTask):
 
     # Whether the task joins the scores of a text's parts.
     scores_parts = False
+    # Gives the ViT's states in place of the model where the run has a store of them.
+    vision_cache: CachedVision | None = None
 
     def setup(self, stage: str) -> None:
         """Refuse texts in parts where they would be scored whole all the same.
@@ -130,7 +133,8 @@ class CandidateScoring(ContextBLIPTask):
             The encoded images.
         """
         real = batch["candidate_mask"]
-        return Candidates.number(self.model.encode_images(batch["images"][real]), real)
+        encoder = self.vision_cache or self.model
+        return Candidates.number(encoder.encode_images(batch["images"][real]), real)
 
     def fuse_texts(self, candidates: Candidates, texts: Texts) -> tuple[Tensor, Tensor]:
         """Fuse every text with each candidate of its set.
@@ -140,17 +144,19 @@ class CandidateScoring(ContextBLIPTask):
             texts: T texts.
 
         Returns:
-            Fused states of the N real pairs, text by text, ``(N, L, D)``, and where they stand,
+            First fused token of the N real pairs, text by text, ``(N, 1, D)``, and where they stand,
             ``(T, K)`` bool.
         """
         text, image, where = candidates.pairs(texts.set_index)
         fused = self.model.fuse(
-            texts.input_ids[text],
-            texts.attention_mask[text],
+            texts.input_ids,
+            texts.attention_mask,
             candidates.images.image_embeds,
+            text_index=text,
             image_index=image,
+            whole=0,
         )
-        return fused.multimodal_embeds, where
+        return fused.first_token, where
 
     def fuse_candidates(self, batch: RetrievalBatch) -> tuple[Tensor, Tensor]:
         """Encode each real image once and fuse every query with each of its candidates.
@@ -159,27 +165,27 @@ class CandidateScoring(ContextBLIPTask):
             batch: Queries over image sets.
 
         Returns:
-            Fused states of the N real pairs, query by query, ``(N, L, D)``, and where they stand,
+            First fused token of the N real pairs, query by query, ``(N, 1, D)``, and where they stand,
             ``(B, K)`` bool.
         """
         return self.fuse_texts(self.encode_candidates(batch), whole_texts(batch))
 
-    def itm_logits(self, multimodal_embeds: Tensor) -> Tensor:
-        """Apply the ITM head in full precision, ``(N, L, D)`` to ``(N, 2)`` float32."""
+    def itm_logits(self, first_token: Tensor) -> Tensor:
+        """Apply the ITM head in full precision, ``(N, 1, D)`` to ``(N, 2)`` float32."""
         with self._full_precision():
-            return self.model.itm_logits(self._as_weights(multimodal_embeds)).float()
+            return self.model.itm_logits(self._as_weights(first_token)).float()
 
-    def itm_scores(self, multimodal_embeds: Tensor, candidate_mask: Tensor) -> CandidateScores:
+    def itm_scores(self, first_token: Tensor, candidate_mask: Tensor) -> CandidateScores:
         """Score by the ITM head: the margin ranks, the probability of a match is shown.
 
         Args:
-            multimodal_embeds: Fused states of the real pairs, ``(N, L, D)``.
+            first_token: First fused token of the real pairs, ``(N, 1, D)``.
             candidate_mask: Where they stand, ``(B, K)`` bool.
 
         Returns:
             Logits and scores.
         """
-        margin = spread(pair_scores(self.itm_logits(multimodal_embeds)), candidate_mask, -torch.inf)
+        margin = spread(pair_scores(self.itm_logits(first_token)), candidate_mask, -torch.inf)
         return CandidateScores(margin, margin.sigmoid())
 
     def similarities(self, candidates: Candidates, texts: Texts) -> Tensor:
@@ -192,7 +198,8 @@ class CandidateScoring(ContextBLIPTask):
         Returns:
             Cosine similarity of the N real pairs, text by text, ``(N,)`` float32.
         """
-        features = self.model.encode_text(texts.input_ids, texts.attention_mask).text_features.float()
+        encoded = self.model.encode_text(texts.input_ids, texts.attention_mask, whole=False)
+        features = encoded.text_features.float()
         text, image, _ = candidates.pairs(texts.set_index)
         with self._full_precision():
             return (candidates.images.image_features[image].float() * features[text]).sum(dim=1)
@@ -224,8 +231,8 @@ class CandidateScoring(ContextBLIPTask):
         Returns:
             ``(B, K, D)``.
         """
-        multimodal_embeds, candidate_mask = self.fuse_candidates(batch)
-        return spread(self.model.candidate_features(multimodal_embeds), candidate_mask, 0.0)
+        first_token, candidate_mask = self.fuse_candidates(batch)
+        return spread(self.model.candidate_features(first_token), candidate_mask, 0.0)
 
     def _full_precision(self) -> torch.autocast:
         """Switch mixed precision off: in bf16 the logits of close candidates would tie."""

@@ -58,6 +58,21 @@ def check_optimizer(betas: Sequence[float], weight_decay: float) -> None:
     check(weight_decay >= 0, "weight_decay", weight_decay, "0 or more")
 
 
+def check_numbers(key: str, chosen: Sequence[int] | None, highest: int) -> None:
+    """Check a key that picks layers or heads of the text encoder.
+
+    Args:
+        key: Name of the key, without ``model.``.
+        chosen: Numbers from 1; ``None`` means all.
+        highest: How many the backbone has.
+
+    Raises:
+        ConfigurationError: There are none, or one that the backbone does not have.
+    """
+    fits = chosen is None or (len(chosen) > 0 and all(1 <= number <= highest for number in chosen))
+    check(fits, key, chosen, f"numbers from 1 to {highest}, those of the backbone's text encoder")
+
+
 def of_backbone(key: str) -> bool:
     """Whether a tensor of a task's state dict, such as ``model.itm_head.bias``, belongs to the backbone."""
     return key.startswith("model.") and key.split(".")[1] in (*BACKBONE_PARTS, "temperature")

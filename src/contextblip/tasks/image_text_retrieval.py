@@ -28,6 +28,7 @@ from contextblip.tasks.evaluation_only import EvaluationOnly
 from contextblip.tasks.pair_scoring import PairScorer, RerankScore
 from contextblip.tasks.retrieval_gallery import Gallery, GalleryRows, Processes
 from contextblip.types import GalleryImageBatch, GalleryTextBatch
+from contextblip.vision_cache import CachedVision
 
 
 class ImageTextRetrieval(EvaluationOnly, ContextBLIPTask):
@@ -66,6 +67,8 @@ class ImageTextRetrieval(EvaluationOnly, ContextBLIPTask):
     ranks_by = "itm"
     stages = ("validate", "test")
     refusal = "ImageTextRetrieval ranks a whole gallery: use validate or test only"
+    # Gives the ViT's states in place of the model where the run has a store of them.
+    vision_cache: CachedVision | None = None
 
     def __init__(
         self,
@@ -159,11 +162,11 @@ class ImageTextRetrieval(EvaluationOnly, ContextBLIPTask):
         if "images" in batch:
             self._encode_images(cast(GalleryImageBatch, batch))
         else:
-            features = self.model.encode_text(batch["input_ids"], batch["attention_mask"]).text_features
-            self._rows.add_texts(batch, features)
+            texts = self.model.encode_text(batch["input_ids"], batch["attention_mask"], whole=False)
+            self._rows.add_texts(batch, texts.text_features)
 
     def _encode_images(self, batch: GalleryImageBatch) -> None:
-        embeds, features = self.model.encode_images(batch["images"])
+        embeds, features = (self.vision_cache or self.model).encode_images(batch["images"])
         device = self.device.type
         mixed = torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if mixed else embeds.dtype

@@ -52,7 +52,8 @@ def first_states(
             attention_mask[rows, :length],
             image_embeds,
             image_index=image_index[rows],
-        ).multimodal_embeds[:, :1]
+            whole=0,
+        ).first_token
         for rows, length in parts
     ]
     order = torch.cat([rows for rows, _ in parts])

@@ -1,7 +1,27 @@
 """How far the masks of the same captions move from one validation to the next (paper, Figure 2c)."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
+
+from contextblip.models.masking import MaskPolicy, patch_attention
+
+
+def settled_mask(policy: MaskPolicy, attention: Tensor, attention_mask: Tensor) -> Tensor:
+    """Mask with nothing left to chance: by the mean over words, the highest attention, without noise.
+
+    Args:
+        policy: Gives the mask ratio.
+        attention: Cross-attention of the texts, ``(B, L, 1 + P)``.
+        attention_mask: 1 at tokens, 0 at padding, ``(B, L)``.
+
+    Returns:
+        True where hidden, ``(B, P)`` bool.
+    """
+    policy = replace(policy, token_row="mean", strategy="top", noise=0.0)
+    row_attention = patch_attention(attention, policy.row_weights(attention_mask))
+    return policy.select(row_attention, torch.zeros_like(row_attention)).mask
 
 
 class MaskMemory:

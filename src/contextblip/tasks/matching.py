@@ -20,54 +20,51 @@ class Negatives(NamedTuple):
     texts: Tensor
 
 
-class Pairs(NamedTuple):
-    """Texts and the images they are fused with.
-
-    Attributes:
-        input_ids: ``(N, L)`` int64.
-        attention_mask: ``(N, L)``.
-        image_index: Row of the image, ``(N,)`` int64.
-    """
-
-    input_ids: Tensor
-    attention_mask: Tensor
-    image_index: Tensor
-
-
 def draw_negatives(
-    sim_t2i: Tensor, same_image: Tensor | None, temperature: float | Tensor
+    sim_t2i: Tensor,
+    same_image: Tensor | None,
+    temperature: float | Tensor,
+    sim_i2t: Tensor | None = None,
+    first: int = 0,
 ) -> Negatives | None:
-    """Draw negatives of the local batch, likelier the more similar.
+    """Draw negatives among C pairs, of which the batch is a part or the whole; likelier the more similar.
 
     Args:
-        sim_t2i: Similarities, row = text, ``(B, B)``.
-        same_image: Pairs never to be drawn, ``(B, B)`` bool; ``None``: a text's own image only.
+        sim_t2i: Similarities, row = text of the batch, ``(B, C)``.
+        same_image: Pairs never to be drawn, ``(B, C)`` bool; ``None``: a text's own image only.
         temperature: Divides the similarities.
+        sim_i2t: Similarities, row = image of the batch, ``(B, C)``; ``None``: the batch is the whole.
+        first: Where among the C pairs the batch begins.
 
     Returns:
-        The negatives, or ``None`` for a batch of one, which has none.
+        The negatives, as rows of the C pairs, or ``None`` for a single pair, which has none.
     """
-    if len(sim_t2i) < 2:
+    if sim_t2i.shape[1] < 2:
         return None
-    images = sample_negatives(negative_weights(sim_t2i, same_image, temperature))
-    texts = sample_negatives(negative_weights(sim_t2i.T, same_image, temperature))
+    sim_i2t = sim_t2i.T if sim_i2t is None else sim_i2t
+    images = sample_negatives(negative_weights(sim_t2i, same_image, temperature, first))
+    texts = sample_negatives(negative_weights(sim_i2t, same_image, temperature, first))
     return Negatives(images, texts)
 
 
-def negative_pairs(input_ids: Tensor, attention_mask: Tensor, negatives: Negatives) -> Pairs:
-    """Line up the 2B negative pairs: each text with its negative image, each image with its negative text.
+def matching_pairs(
+    batch_size: int, negatives: Negatives | None, device: torch.device, first: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Line up the 3B pairs: positives, each text with its negative image, each image with its negative text.
 
     Args:
-        input_ids: ``(B, L)`` int64.
-        attention_mask: ``(B, L)``.
-        negatives: What was drawn.
+        batch_size: Positives B.
+        negatives: What was drawn; ``None``: positives alone.
+        device: Where.
+        first: Row of the first positive.
 
     Returns:
-        The pairs in that order, N = 2B.
+        Text and image of each pair in that order, ``(N,)`` int64 each.
     """
-    own = torch.arange(len(input_ids), device=input_ids.device)
-    texts, images = torch.cat([own, negatives.texts]), torch.cat([negatives.images, own])
-    return Pairs(input_ids[texts], attention_mask[texts], images)
+    own = torch.arange(batch_size, device=device) + first
+    if negatives is None:
+        return own, own
+    return torch.cat([own, own, negatives.texts]), torch.cat([own, negatives.images, own])
 
 
 def matching_labels(batch_size: int, pairs: int, device: torch.device) -> Tensor:

@@ -70,7 +70,8 @@ class PairScorer:
             attention_mask[:, :length],
             embeds.to(gallery.input_ids.device),
             image_index=chunk.image_index,
-        ).multimodal_embeds
+            whole=0,
+        ).first_token
         with torch.autocast(fused.device.type, enabled=False):  # in bf16 the logits of close pairs would tie
             logits = self.model.itm_logits(fused.to(self.model.itm_head.weight.dtype)).float()
         self._report(len(logits))

@@ -1,8 +1,7 @@
 """Pre-training of the multi-scale adapter under image-text matching and TMIM (paper, Sec. 3.3)."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
@@ -13,12 +12,13 @@ from torch import Tensor
 from contextblip.models.adapter import AdapterFusion
 from contextblip.models.config import BackboneConfig
 from contextblip.models.contextblip import ContextBLIP, ITMToken
-from contextblip.models.masking import MaskPolicy, MaskStrategy, TokenRow, patch_attention
+from contextblip.models.masking import MaskPolicy, MaskStrategy, TokenRow
 from contextblip.models.mim_decoder import DecoderText
 from contextblip.optim import ScheduleName, build_optimizer, parameter_group
 from contextblip.tasks.base import ContextBLIPTask
-from contextblip.tasks.checking import check, check_optimizer, check_schedule
-from contextblip.tasks.mask_memory import MaskMemory
+from contextblip.tasks.checking import check, check_numbers, check_optimizer, check_schedule
+from contextblip.tasks.mask_memory import MaskMemory, settled_mask
+from contextblip.tasks.peers import NegativesScope, Peers
 from contextblip.tasks.pretraining_metrics import step_metrics
 from contextblip.tasks.pretraining_step import PretrainingOutput, pretraining_forward
 from contextblip.tasks.scheduling import over_the_run
@@ -61,6 +61,8 @@ class Pretraining(ContextBLIPTask):
         decoder_heads: Attention heads of the decoder (12 in the paper, 8 in the published code).
         decoder_text: What the decoder attends to: fused text states (published), text-only states, or none.
         normalize_pixels: Whether the target is each patch with zero mean and unit variance.
+        negatives: Whether a training step draws ITM's negatives from the pairs of its own process
+            (``local``, published) or of all (``global``). Validation and test always draw them locally.
         negatives_temperature: Divides the similarities negatives are drawn by: a number, the backbone's
             learned one, or ``None`` for 1 (published).
         exclude_same_image: Whether other captions of an image are never its negatives.
@@ -99,6 +101,7 @@ class Pretraining(ContextBLIPTask):
         decoder_heads: int = 12,
         decoder_text: DecoderText = "fused",
         normalize_pixels: bool = False,
+        negatives: NegativesScope = "local",
         negatives_temperature: float | Literal["backbone"] | None = None,
         exclude_same_image: bool = True,
         dropout: float = 0.1,
@@ -138,6 +141,7 @@ class Pretraining(ContextBLIPTask):
         self.decoder_heads = decoder_heads
         self.decoder_text: DecoderText = decoder_text
         self.normalize_pixels = normalize_pixels
+        self.negatives: NegativesScope = negatives
         self.negatives_temperature = negatives_temperature
         self.exclude_same_image = exclude_same_image
         self.dropout = dropout
@@ -163,8 +167,8 @@ class Pretraining(ContextBLIPTask):
         """
         self.policy.num_masked(config.num_patches)
         layers, heads = self.policy.attention_layers, self.policy.attention_heads
-        _check_numbers("attention_layers", layers, config.text_layers)
-        _check_numbers("attention_heads", heads, config.text_heads)
+        check_numbers("attention_layers", layers, config.text_layers)
+        check_numbers("attention_heads", heads, config.text_heads)
         return ContextBLIP.build(
             config,
             **self.adapter_arguments,
@@ -175,24 +179,26 @@ class Pretraining(ContextBLIPTask):
             dropout=self.dropout,
         )
 
-    def run_step(self, batch: CaptionBatch) -> PretrainingOutput:
+    def run_step(self, batch: CaptionBatch, peers: Peers | None = None) -> PretrainingOutput:
         """Run both co-supervision losses on a batch.
 
         Args:
             batch: Image-caption pairs.
+            peers: The processes whose pairs may become negatives; ``None``: this one alone.
 
         Returns:
             Every intermediate.
         """
-        image_id, temperature = batch["image_id"], self.negatives_temperature
+        temperature = self.negatives_temperature
         return pretraining_forward(
             self.model,
             batch["images"],
             batch["input_ids"],
             batch["attention_mask"],
             policy=self.policy,
-            same_image=image_id[:, None] == image_id if self.exclude_same_image else None,
+            image_id=batch["image_id"] if self.exclude_same_image else None,
             temperature=self.model.temperature if temperature == "backbone" else temperature or 1.0,
+            peers=peers,
             refine_steps=self.refine_steps,
             normalize_pixels=self.normalize_pixels,
         )
@@ -211,9 +217,14 @@ class Pretraining(ContextBLIPTask):
         Returns:
             Scalar.
         """
-        output = self.run_step(batch)
+        output = self.run_step(batch, self._peers())
         self._log("train", output)
         return output.loss
+
+    def _peers(self) -> Peers | None:
+        if self.negatives == "local" or self.trainer.world_size == 1:
+            return None
+        return Peers(self.global_rank, lambda own, sync: cast(Tensor, self.all_gather(own, sync_grads=sync)))
 
     def validation_step(self, batch: CaptionBatch, batch_idx: int) -> None:
         """Log the losses and how far the masks have moved.
@@ -243,16 +254,14 @@ class Pretraining(ContextBLIPTask):
         return output
 
     def _log(self, stage: str, output: PretrainingOutput) -> None:
-        size, synchronise = len(output.multimodal_embeds), stage != "train"
+        size, synchronise = len(output.image_embeds), stage != "train"
         named = {f"{stage}/{name}": value for name, value in step_metrics(output).items()}
         self.log(f"{stage}/loss", output.loss, batch_size=size, sync_dist=synchronise, prog_bar=True)
         self.log_dict(named, batch_size=size, sync_dist=synchronise)
 
     def _log_mask_changed(self, attention: Tensor, batch: CaptionBatch) -> None:
-        """Compare with the masks of the previous validation, where nothing is left to chance."""
-        policy = replace(self.policy, token_row="mean", strategy="top", noise=0.0)
-        row_attention = patch_attention(attention, policy.row_weights(batch["attention_mask"]))
-        mask = policy.select(row_attention, torch.zeros_like(row_attention)).mask
+        """Compare with the masks of the previous validation."""
+        mask = settled_mask(self.policy, attention, batch["attention_mask"])
         changed = self._masks.changed(batch["index"], mask)
         if len(changed):
             shares = {"val/mask_changed": changed.mean(), "val/masks_changed": (changed > 0).float().mean()}
@@ -285,8 +294,3 @@ class Pretraining(ContextBLIPTask):
             warmup_lr=self.warmup_lr,
             min_lr=self.min_lr,
         )
-
-
-def _check_numbers(key: str, chosen: Sequence[int] | None, highest: int) -> None:
-    fits = chosen is None or (len(chosen) > 0 and all(1 <= number <= highest for number in chosen))
-    check(fits, key, chosen, f"numbers from 1 to {highest}, those of the backbone's text encoder")

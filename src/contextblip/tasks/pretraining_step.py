@@ -12,7 +12,8 @@ from contextblip.models.contextblip import ContextBLIP
 from contextblip.models.masking import MaskPolicy, PatchMask, patch_attention, refine_attention
 from contextblip.models.mim_decoder import take_patches
 from contextblip.models.vision_encoder import patchify
-from contextblip.tasks.matching import Negatives, draw_negatives, matching_labels, negative_pairs
+from contextblip.tasks.matching import Negatives, draw_negatives, matching_labels, matching_pairs
+from contextblip.tasks.peers import Peers, Pool
 
 VisiblePixels = Callable[[Tensor], Tensor]
 
@@ -23,11 +24,11 @@ class PretrainingOutput(NamedTuple):
     Attributes:
         image_embeds: After the adapter, ``(B, 1 + P, D)``.
         image_features: Before the adapter, unit norm, ``(B, E)``.
-        text_embeds: Text-only states, ``(B, L, D)``.
+        text_embeds: Text-only states, ``(B, L, D)`` where the decoder reads them, else [CLS], ``(B, 1, D)``.
         text_features: Unit norm, ``(B, E)``.
-        sim_i2t: Cosine similarities, row = image, ``(B, B)``.
-        sim_t2i: Cosine similarities, row = text, ``(B, B)``.
-        multimodal_embeds: Fused states of the positive pairs, ``(B, L, D)``.
+        sim_i2t: Cosine similarities, row = image, ``(B, C)`` for the C pairs negatives are drawn from.
+        sim_t2i: Cosine similarities, row = text, ``(B, C)``.
+        multimodal_embeds: Fused states of the positive pairs, ``(B, L, D)``; none without a decoder.
         itm_logits: Positives, texts with negative images, images with negative texts, ``(3B, 2)``; a batch
             of one has its positive only.
         itm_labels: ``(3B,)`` int64.
@@ -71,8 +72,9 @@ def pretraining_forward(
     attention_mask: Tensor,
     *,
     policy: MaskPolicy,
-    same_image: Tensor | None = None,
+    image_id: Tensor | None = None,
     temperature: float | Tensor = 1.0,
+    peers: Peers | None = None,
     refine_steps: int = 1,
     normalize_pixels: bool = False,
     negatives: tuple[Tensor, Tensor] | None = None,
@@ -88,11 +90,13 @@ def pretraining_forward(
         input_ids: [CLS] first, ``(B, L)`` int64.
         attention_mask: 1 at tokens, 0 at padding, ``(B, L)``.
         policy: How attention becomes a mask.
-        same_image: Pairs that are never negatives, ``(B, B)`` bool; ``None``: a text's own image only.
+        image_id: Pairs in which it is equal never become negatives, ``(B,)`` int64; ``None``: all may.
         temperature: Divides the similarities from which negatives are drawn.
+        peers: The processes from whose pairs, W·B in all, negatives are drawn; ``None``: this one alone.
         refine_steps: Rankings of the patches, 1 or more; see `choose_mask`.
         normalize_pixels: Whether each target patch is brought to zero mean and unit variance.
-        negatives: Negative image of each text and negative text of each image, each ``(B,)`` int64.
+        negatives: Negative image of each text and negative text of each image, rows of all those pairs, each
+            ``(B,)`` int64.
         token_row: Position of the token that drives the mask, ``(B,)`` int64.
         noise: Added to the unit-norm attention, ``(B, P)``.
         visible_pixels: Applied to the visible patches ``(B, V, 3p²)`` before they are encoded, not to the
@@ -101,8 +105,9 @@ def pretraining_forward(
     Returns:
         Every intermediate and the losses.
     """
+    given = Negatives(*negatives) if negatives else None
     output = _matching_step(
-        model, images, input_ids, attention_mask, policy, same_image, temperature, negatives
+        model, images, input_ids, attention_mask, policy, image_id, temperature, peers, given
     )
     if output.attention is None:
         return output
@@ -122,40 +127,48 @@ def _matching_step(
     input_ids: Tensor,
     attention_mask: Tensor,
     policy: MaskPolicy,
-    same_image: Tensor | None,
+    image_id: Tensor | None,
     temperature: float | Tensor,
-    negatives: tuple[Tensor, Tensor] | None,
+    peers: Peers | None,
+    negatives: Negatives | None,
 ) -> PretrainingOutput:
     """Step 1: encode, draw negatives, fuse and classify the pairs."""
     image_embeds, image_features = model.encode_images(images)
+    decoder = model.mim_decoder
     with torch.no_grad():  # only for the choice of negatives and as the decoder's alternative context
-        text_embeds, text_features = model.encode_text(input_ids, attention_mask)
-    sim_t2i = text_features @ image_features.T
-    chosen = Negatives(*negatives) if negatives else draw_negatives(sim_t2i, same_image, temperature)
-    fused, attention = model.fuse(
-        input_ids,
-        attention_mask,
-        image_embeds,
-        return_attention=model.mim_decoder is not None,
+        text_embeds, text_features = model.encode_text(
+            input_ids, attention_mask, whole=decoder is not None and decoder.text == "text"
+        )
+    size, length = input_ids.shape
+    pool = Pool(input_ids, attention_mask, text_features, image_embeds, image_features, image_id, size)
+    pool = pool if peers is None else pool.gather(peers)
+    sim_t2i, sim_i2t, same_image = pool.similarities()
+    if negatives is None:
+        negatives = draw_negatives(sim_t2i, same_image, temperature, sim_i2t, pool.first)
+    pairs = pool.pairs(*matching_pairs(size, negatives, input_ids.device, pool.first))
+    fused = model.fuse(  # all pairs at once, so that they share the images' keys and values
+        **pairs._asdict(),
+        whole=0 if decoder is None else size,
+        return_attention=decoder is not None,
         attention_layers=policy.attention_layers,
         attention_heads=policy.attention_heads,
     )
-    itm_logits = _classify(model, input_ids, attention_mask, image_embeds, fused, chosen)
-    itm_labels = matching_labels(len(fused), len(itm_logits), fused.device)
+    itm_logits = model.itm_logits(fused.first_token)
+    itm_labels = matching_labels(size, len(itm_logits), input_ids.device)
     loss = loss_itm(itm_logits, itm_labels)
     return PretrainingOutput(
         image_embeds=image_embeds,
         image_features=image_features,
         text_embeds=text_embeds,
         text_features=text_features,
-        sim_i2t=sim_t2i.T,
+        sim_i2t=sim_i2t,
         sim_t2i=sim_t2i,
-        multimodal_embeds=fused,
+        multimodal_embeds=fused.multimodal_embeds[:, :length],  # without padding to other processes' texts
         itm_logits=itm_logits,
         itm_labels=itm_labels,
         loss=loss,
         loss_itm=loss,
-        attention=attention,
+        attention=None if fused.attention is None else fused.attention[:, :length],
     )
 
 
@@ -261,23 +274,6 @@ def choose_mask(
             row_attention = refine_attention(row_attention, visible, mask.ids_keep)
         mask = policy.select(row_attention, guidance.noise)
     return row_attention, mask
-
-
-def _classify(
-    model: ContextBLIP,
-    input_ids: Tensor,
-    attention_mask: Tensor,
-    image_embeds: Tensor,
-    fused: Tensor,
-    negatives: Negatives | None,
-) -> Tensor:
-    """Classify the positives, already fused, and the negatives, fused here: ``(3B, 2)``."""
-    logits = model.itm_logits(fused)
-    if negatives is None:
-        return logits
-    ids, mask, image_index = negative_pairs(input_ids, attention_mask, negatives)
-    negative = model.fuse(ids, mask, image_embeds, image_index=image_index).multimodal_embeds
-    return torch.cat([logits, model.itm_logits(negative)])
 
 
 def _row_weights(policy: MaskPolicy, attention_mask: Tensor, token_row: Tensor | None) -> Tensor:
