@@ -31,6 +31,7 @@ PRETRAINING_SETTINGS: Mapping[str, Any] = {
     "decoder_layers": 4,
     "decoder_heads": 12,
     "normalize_pixels": False,
+    "negatives": "local",
     "negatives_temperature": None,
     "exclude_same_image": True,
 }
