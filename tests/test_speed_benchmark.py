@@ -179,6 +179,8 @@ def test_sides_take_turns_and_the_first_pair_warms_up(monkeypatch: pytest.Monkey
     monkeypatch.setattr("time.perf_counter", lambda: clock["now"])
     assert interleave(side("ours", 2.0), side("peer", 5.0), rounds=3) == pytest.approx((2.0, 5.0))
     assert order == ["ours", "peer", "peer", "ours"] * 2
+    order.clear()  # with a single pair a median that held the warm-up would show it
+    assert interleave(side("ours", 2.0), side("peer", 5.0), rounds=1) == pytest.approx((2.0, 5.0))
 
 
 def test_lengths_are_those_of_the_real_texts(real_data: Path) -> None:
