@@ -23,7 +23,7 @@ from torch import Tensor
 
 from benchmarks.data import save
 from benchmarks.machine import bf16_instructions
-from contextblip.models.layers import attend, split_heads
+from contextblip.models.attention import attend, split_heads
 
 RESULTS = Path(__file__).with_name("attention.json")
 PRECISIONS = {"bf16": torch.bfloat16, "float32": torch.float32}

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from contextblip.models import ContextBLIP
-from contextblip.models.layers import Attention, TransformerLayer, split_heads
+from contextblip.models.attention import Attention, split_heads
+from contextblip.models.layers import TransformerLayer
 from contextblip.models.vision_encoder import Block, patchify
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from contextblip.checkpoints import infer_config, read_adapted
 from contextblip.losses import loss_candidates, negative_weights
 from contextblip.models import ContextBLIP, MaskPolicy, MIMDecoder, patchify
-from contextblip.models.layers import padding_mask
+from contextblip.models.attention import padding_mask
 from contextblip.models.masking import patch_attention
 from contextblip.models.text_encoder import with_first_token
 from contextblip.tasks.matching import Negatives, matching_pairs

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks import attention
-from contextblip.models.layers import attend
+from contextblip.models.attention import attend
 
 TINY = attention.Shape(sequences=2, heads=2, queries=3, keys=5, width=4)
 Pass = Callable[[], tuple[torch.Tensor, ...]]

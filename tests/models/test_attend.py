@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from contextblip.models.layers import Attention, attend, padding_mask
+from contextblip.models.attention import Attention, attend, padding_mask
 
 N, HEADS, LENGTH, KEYS, WIDTH = 3, 2, 7, 11, 16
 BF16, FP32 = torch.bfloat16, torch.float32

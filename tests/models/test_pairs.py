@@ -37,7 +37,7 @@ def test_groups_line_up_what_shares_a_context(contexts: int) -> None:
     states = torch.arange(7.0)[:, None, None].expand(7, 2, 1) + 1
     joined = pairs.groups.join(states)
     assert joined[..., 0].tolist() == [[2, 2, 4, 4, 0, 0, 0, 0, 0, 0], [1, 1, 3, 3, 5, 5, 6, 6, 7, 7]]
-    assert torch.equal(pairs.groups.part(joined), states)
+    assert torch.equal(pairs.groups.part(joined, states), states)
 
 
 @pytest.mark.parametrize("whole", [None, 0, 2, 7])

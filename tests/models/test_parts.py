@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from contextblip.errors import ConfigurationError
 from contextblip.models import BackboneConfig, InterContextEncoder, MIMDecoder, MultiScaleAdapter, patchify
 from contextblip.models.adapter import AdapterFusion
-from contextblip.models.layers import Attention, Maps
+from contextblip.models.attention import Attention, Maps
 from contextblip.models.pairs import Pairs
 from contextblip.models.text_encoder import TextEncoder
 from contextblip.models.vision_encoder import PatchEmbedding, VisionEncoder, sine_cosine_positions

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from contextblip.models.layers import BERT_EPS, Attention, TransformerLayer, init_bert_weights, padding_mask
+from contextblip.models.attention import BERT_EPS, Attention, padding_mask
+from contextblip.models.layers import TransformerLayer, init_bert_weights
 from contextblip.models.text_encoder import TextEncoder
 
 

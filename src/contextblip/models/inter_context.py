@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from contextblip.errors import ConfigurationError
-from contextblip.models.layers import TransformerLayer, check_heads, init_bert_weights, padding_mask
+from contextblip.models.attention import check_heads, padding_mask
+from contextblip.models.layers import TransformerLayer, init_bert_weights
 
 
 class InterContextEncoder(nn.Module):

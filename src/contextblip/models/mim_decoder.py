@@ -9,13 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from contextblip.errors import ConfigurationError
-from contextblip.models.layers import (
-    INIT_STD,
-    TransformerLayer,
-    check_heads,
-    init_bert_weights,
-    padding_mask,
-)
+from contextblip.models.attention import check_heads, padding_mask
+from contextblip.models.layers import INIT_STD, TransformerLayer, init_bert_weights
 from contextblip.models.vision_encoder import sine_cosine_positions
 
 DecoderText = Literal["fused", "text", "none"]

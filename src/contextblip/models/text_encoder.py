@@ -9,16 +9,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from contextblip.errors import ConfigurationError
+from contextblip.models.attention import BERT_EPS, KeysValues, Maps, check_heads, padding_mask
 from contextblip.models.config import BackboneConfig
-from contextblip.models.layers import (
-    BERT_EPS,
-    KeysValues,
-    Maps,
-    TransformerLayer,
-    check_heads,
-    init_bert_weights,
-    padding_mask,
-)
+from contextblip.models.layers import TransformerLayer, init_bert_weights
+from contextblip.models.packing import Layout, Tokens
 from contextblip.models.pairs import Pairs
 
 Layer = Callable[..., tuple[Tensor, Tensor | None]]
@@ -50,11 +44,12 @@ class Images(NamedTuple):
     image_embeds: Tensor | None
     image_index: Tensor | None
 
-    def pairs(self, part: slice = slice(None)) -> Pairs | None:
-        """Return the images of some of the texts; ``None`` where these are all of them, in order."""
-        if self.image_embeds is None or self.image_index is None:
+    def pairs(self, part: slice = slice(None), tokens: Tokens | None = None) -> Pairs | None:
+        """Pair some of the texts, which stand at ``tokens`` if they are packed, with their images."""
+        if self.image_embeds is None:
             return None
-        return Pairs.of(self.image_index[part], len(self.image_embeds))
+        index = None if self.image_index is None else self.image_index[part]
+        return Pairs.of(index, len(self.image_embeds), tokens)
 
 
 class MapMean:
@@ -196,33 +191,39 @@ class TextEncoder(nn.Module):
         images = Images(image_embeds, image_index)
         layers = self._map_layers(attention_layers) if return_attention and whole else frozenset()
         maps = MapMean(Maps(self._map_heads(attention_heads), whole), layers)
-        mask, hidden, pairs = padding_mask(attention_mask), self.embed(input_ids), images.pairs()
+        tokens, packed, repeat = Layout.of(attention_mask, text_index, whole)
+        mask, pairs = padding_mask(attention_mask), images.pairs(tokens=packed)
+        hidden = tokens.pack(self.embed(input_ids))
         for depth, layer in enumerate(self.layers[:-1], start=1):
             run, asked = self._through(layer, hidden, image_embeds), maps.asked(depth)
-            hidden, attention = run(hidden, mask, image_embeds, repeat=text_index, pairs=pairs, maps=asked)
+            hidden, attention = run(
+                hidden, mask, image_embeds, tokens=tokens, repeat=repeat, pairs=pairs, maps=asked
+            )
             maps.add(attention)
             if text_index is not None:
-                mask, text_index = mask[text_index], None
-        states, first = self._read(hidden, mask, images, whole, maps)
+                mask, tokens, text_index, repeat = mask[text_index], packed, None, None
+        states, first = self._read(hidden, mask, images, packed, maps, whole)
         return TextStates(states, first, maps.mean())
 
     def _read(
-        self, hidden: Tensor, mask: Tensor, images: "Images", whole: int, maps: "MapMean"
+        self, hidden: Tensor, mask: Tensor, images: Images, tokens: Tokens, maps: MapMean, whole: int
     ) -> tuple[Tensor, Tensor]:
         """Run the last layer for what is read: all tokens of the first texts, the first one of the others."""
         layer, context = cast(TransformerLayer, self.layers[-1]), images.image_embeds
         keys_values: Tensor | KeysValues | None = context
-        if context is not None and layer.cross_attention is not None and 0 < whole < len(hidden):
+        if context is not None and layer.cross_attention is not None and 0 < whole < tokens.texts:
             keys_values = layer.cross_attention.project(context)  # for both parts
-        run, states, firsts = self._through(layer, hidden, context), hidden[:0], []
+        run, states = self._through(layer, hidden, context), tokens.leading(hidden, whole)
+        firsts = []
         if whole:
             pairs, asked = images.pairs(slice(whole)), maps.asked(len(self.layers))
-            states, attention = run(hidden[:whole], mask[:whole], keys_values, pairs=pairs, maps=asked)
+            states, attention = run(states, mask[:whole], keys_values, pairs=pairs, maps=asked)
             maps.add(attention)
             firsts.append(states[:, :1])
-        if whole < len(hidden):
-            rest, pairs = hidden[whole:], images.pairs(slice(whole, None))
-            first, _ = run(rest, mask[whole:], keys_values, read=rest[:, :1], pairs=pairs)
+        if whole < tokens.texts:
+            rest, behind = hidden[whole * tokens.length :], tokens.behind(whole)
+            read, pairs = behind.first(rest), images.pairs(slice(whole, None))
+            first, _ = run(rest, mask[whole:], keys_values, tokens=behind, read=read, pairs=pairs)
             firsts.append(first)
         return states, torch.cat(firsts)
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from contextblip.errors import ConfigurationError
+from contextblip.models.attention import attend, check_heads, split_heads
 from contextblip.models.config import BackboneConfig
-from contextblip.models.layers import BERT_WIDTH, INIT_STD, attend, check_heads, split_heads
+from contextblip.models.layers import BERT_WIDTH, INIT_STD
 
 VIT_EPS = 1e-6
 
