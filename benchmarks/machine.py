@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from contextblip.errors import ConfigurationError
+from contextblip.heap import keep_freed_memory
 
 THREADS = 2
 CPUINFO = Path("/proc/cpuinfo")
@@ -47,7 +48,8 @@ def describe(threads: int) -> Mapping[str, Any]:
 
 @contextmanager
 def use_threads(threads: int) -> Iterator[None]:
-    """Let PyTorch use so many threads, and the former number afterwards."""
+    """Let PyTorch use so many threads, and the former number afterwards; freed memory is kept as in runs."""
+    keep_freed_memory()
     former = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -15,9 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, cast
 
-import torch
-
 from benchmarks.cases import CASES
+from benchmarks.machine import use_threads
 from benchmarks.sides import Precision, Side
 from contextblip.errors import ConfigurationError
 
@@ -75,10 +74,10 @@ def measure(side: Side) -> float:
 def main(words: Sequence[str] | None = None) -> None:
     """Measure and print."""
     name, which, precision, backbone, threads = sys.argv[1:] if words is None else words
-    torch.set_num_threads(int(threads))
     case, folder = CASES[name], Path(backbone)
-    side = case.ours(folder, cast(Precision, precision)) if which == "ours" else case.theirs(folder)
-    print(f"{measure(side):.1f}")
+    with use_threads(int(threads)):
+        side = case.ours(folder, cast(Precision, precision)) if which == "ours" else case.theirs(folder)
+        print(f"{measure(side):.1f}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ import pytest
 
 from contextblip.cli.sweep_verb import add_sweep_arguments, run_sweep
 from contextblip.errors import ConfigurationError
+from contextblip.sweeps.planning import Settings
+from tests.sweeps.conftest import CONTENT, PlanOf
 
 WEIGHTS = Path("weights/model_base.pth")
 MISSING = (
@@ -71,3 +73,15 @@ def test_weights_that_may_be_there_are_not_refused(
 def test_a_sweep_without_measures_says_so(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     call(str(write(measures=None)), "--dry_run")
     assert "sweep small has no measures: nothing will be tabulated or plotted" in capsys.readouterr().out
+
+
+def test_the_cache_reaches_the_stages_that_can_use_it(write: Write, plan_of: PlanOf) -> None:
+    settings = Settings(Path("out"), values={"cache": "states", "seed_everything": 1})
+    file = write(seeds=None, measures=None)
+    runs = plan_of(file, settings=settings).runs.values()
+    given = {run.stage: "--cache=states" in run.words for run in runs}
+    assert given == {"pretrain": False, "zero_shot": True}
+    assert all("--seed_everything=1" in run.words for run in runs)
+    alone = write(stages=[CONTENT["stages"][0]], seeds=None, measures=None)
+    with pytest.raises(ConfigurationError, match="^--set cache: no stage of sweep small can use it$"):
+        plan_of(alone, settings=settings)

@@ -37,6 +37,7 @@ from contextblip.cli.test_after import (
     prepare_test_after,
 )
 from contextblip.errors import ConfigurationError, UserError
+from contextblip.heap import keep_freed_memory
 
 # (key, value) of the trainer -> the callback that has nothing to do then
 IDLE_CALLBACKS = {
@@ -58,6 +59,7 @@ def run(arguments: Arguments) -> None:
     sources = read_sources(arguments, default_config)
     extra = sorted(named_roots(sources)) if "--allow-code" in arguments.flags else []
     folder = RunFolder()
+    keep_freed_memory()
     with quiet(evaluating=arguments.subcommand != "fit"), limited_imports(extra):
         try:
             ContextBLIPCLI(arguments, sources, default_config, folder)

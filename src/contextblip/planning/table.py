@@ -115,8 +115,11 @@ def notes(
     task, workload = experiment.kind.task, experiment.workload
     pairs = task in (Pretraining, BackbonePretraining)
     if pairs:
+        scope = (
+            "a pass on all devices" if workload.task["init_args"].get("negatives") == "global" else "a pass"
+        )
         yield (
-            "The micro-batch changes the method: negatives are drawn among the pairs of a pass, "
+            f"The micro-batch changes the method: negatives are drawn among the pairs of {scope}, "
             f"not of the global batch. The experiment has data.batch_size {experiment.batch_size}."
         )
     for profile in profiles:

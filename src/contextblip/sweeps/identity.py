@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from copy import deepcopy
-from importlib import import_module
 from typing import Any
 
 from contextblip.sweeps.inputs import fingerprint_images, fingerprint_path, fingerprint_root
 from contextblip.sweeps.plan import SHOWN_DIGITS
+from contextblip.sweeps.resolving import task_class
 
 # Where results go, what is shown, and how the same sums are computed: none of it changes a result.
 NEUTRAL = {
@@ -165,8 +165,7 @@ def _seed_matters(config: dict[str, Any], command: str, upstream: str | None) ->
     if command == "fit":
         return True
     model = _init_args(config, "model")
-    module, _, name = str(config["model"]["class_path"]).rpartition(".")
-    task = getattr(import_module(module), name, None)
+    task = task_class(config)
     if str(model.get("backbone")).startswith("random:") or getattr(task, "trained_parts", None) != ():
         return True
     is_given = upstream is not None or bool(model.get("init_from") or config.get("ckpt_path"))

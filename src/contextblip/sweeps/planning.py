@@ -16,8 +16,9 @@ from contextblip.sweeps.identity import configuration_digest, digest, identify
 from contextblip.sweeps.inputs import miniature_record
 from contextblip.sweeps.measures import check_measures
 from contextblip.sweeps.plan import SHOWN_DIGITS, Plan, PlannedSweep, Point, Run, Trial, Use, points_of
-from contextblip.sweeps.resolving import Resolver, find_value, list_keys, option
+from contextblip.sweeps.resolving import Resolver, find_value, list_keys, option, task_class
 from contextblip.sweeps.run_state import CHECKPOINTS
+from contextblip.vision_cache.callback import why_no_cache
 from contextblip.worlds import world_of
 
 
@@ -137,7 +138,7 @@ class Planner:
         """Build the command of a stage at a point, without seed and upstream."""
         words = self._base_words(stage)
         given = list((self.settings.values or {}).items())
-        words += [option(key, value) for key, value in given if find_value(base, spell_out(key))[0]]
+        words += [option(key, value) for key, value in given if _reaches(key, stage, base)]
         if change := point.changes.get(stage.name):
             words += self._with_overlays(change.configs)
             words += [option(key, value) for key, value in change.arguments.items()]
@@ -207,7 +208,9 @@ class Planner:
             if not having:
                 raise _no_such_key(f"sweep {sweep.name}: axis {axis.key}", axis.key, bases)
         for key in self.settings.values or {}:
-            if not any(find_value(base, spell_out(key))[0] for base in bases.values()):
+            if not any(_reaches(key, stage, bases[stage.name]) for stage in sweep.stages):
+                if key == "cache":
+                    raise ConfigurationError(f"--set cache: no stage of sweep {sweep.name} can use it")
                 raise _no_such_key(f"--set {key}", key, bases)
         for stage in sweep.stages:
             if stage.init_from and not find_value(bases[stage.name], "model.init_args.init_from")[0]:
@@ -241,6 +244,15 @@ def _laid_over(config: str, overlay: Path) -> Path:
 def _no_such_key(place: str, key: str, bases: dict[str, dict[str, Any]]) -> ConfigurationError:
     choices = sorted({known for base in bases.values() for known in list_keys(base)})
     return ConfigurationError(f"{place}: no task has such a key{nearest(key, choices)}")
+
+
+def _reaches(key: str, stage: Stage, base: dict[str, Any]) -> bool:
+    """Whether a key of ``--set`` is for a stage: others have no such key, or refuse the cache."""
+    if key != "cache":
+        return find_value(base, spell_out(key))[0]
+    task, augment = task_class(base), find_value(base, "data.init_args.augment")[1]
+    augments = stage.command == "fit" and bool(augment)
+    return task is not None and why_no_cache(task, augments=augments) is None
 
 
 def _settle_precision(config: dict[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from importlib import import_module
 from typing import Any
 
 import yaml
@@ -97,6 +98,12 @@ def option(key: str, value: object) -> str:
         return f"--{key}={value}"
     text = yaml.safe_dump(value, default_flow_style=True, width=float("inf")).strip()
     return f"--{key}={text.removesuffix('...').strip()}"
+
+
+def task_class(config: dict[str, Any]) -> type | None:
+    """Import the class of a configuration's task, ``None`` where its module has none of that name."""
+    module, _, name = str(config["model"]["class_path"]).rpartition(".")
+    return getattr(import_module(module), name, None)
 
 
 def find_value(config: dict[str, Any], key: str) -> tuple[bool, Any]:

@@ -19,7 +19,7 @@ from contextblip.models.text_encoder import with_first_token
 from contextblip.optim import build_optimizer, decayed_groups
 from contextblip.tasks.base import ContextBLIPTask
 from contextblip.tasks.checking import check, check_optimizer, check_schedule
-from contextblip.tasks.length_buckets import first_states, length_buckets
+from contextblip.tasks.length_buckets import length_buckets
 from contextblip.tasks.matching import draw_negatives, matching_labels, matching_pairs
 from contextblip.tasks.scheduling import over_the_run
 from contextblip.types import CaptionBatch
@@ -199,7 +199,9 @@ class BackbonePretraining(ContextBLIPTask):
         temperature = self.negatives_temperature or self.temperature.detach()
         negatives = draw_negatives(sim, same_image, temperature)
         texts, images = matching_pairs(len(input_ids), negatives, input_ids.device)
-        first = first_states(self.model, input_ids[texts], attention_mask[texts], image_embeds, images)
+        first = self.model.fuse(
+            input_ids, attention_mask, image_embeds, text_index=texts, image_index=images, whole=0
+        ).first_token
         labels = matching_labels(len(input_ids), len(texts), input_ids.device)
         return self.model.itm_logits(first), labels
 

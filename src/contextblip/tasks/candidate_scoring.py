@@ -133,8 +133,9 @@ class CandidateScoring(ContextBLIPTask):
             The encoded images.
         """
         real = batch["candidate_mask"]
-        encoder = self.vision_cache or self.model
-        return Candidates.number(encoder.encode_images(batch["images"][real]), real)
+        encoder, images = self.vision_cache or self.model, batch["images"]
+        images = images.flatten(0, 1) if real.all() else images[real]  # a copy only where there is padding
+        return Candidates.number(encoder.encode_images(images), real)
 
     def fuse_texts(self, candidates: Candidates, texts: Texts) -> tuple[Tensor, Tensor]:
         """Fuse every text with each candidate of its set.

@@ -42,18 +42,10 @@ class VisionCache(Callback):
         Raises:
             ConfigurationError: The run is one of them.
         """
-        if not isinstance(pl_module, CachingTask) or "vision_encoder" in pl_module.trained_parts:
-            raise ConfigurationError(
-                f"cache {self.folder}: {type(pl_module).__name__} cannot use it, since its ViT trains or its "
-                "images change; ZeroShot, InterContext and ImageTextRetrieval can; leave it out or say "
-                "--cache off"
-            )
         data = getattr(trainer, "datamodule", None)
-        if stage == "fit" and getattr(data, "augment", False):
-            raise ConfigurationError(
-                f"cache {self.folder}: data.augment is true, so that no image is the same twice; set "
-                "--data.augment false, or leave the cache out with --cache off"
-            )
+        augments = stage == "fit" and bool(getattr(data, "augment", False))
+        if reason := why_no_cache(type(pl_module), augments=augments):
+            raise ConfigurationError(f"cache {self.folder}: {reason}")
 
     def _begin(self, trainer: Trainer, task: LightningModule) -> None:
         """Open the store once the weights are loaded; within a training once, when its data are known."""
@@ -154,3 +146,26 @@ def _count(loader: Any, batches: float) -> int | None:  # noqa: ANN401  # a load
         return 0 if hasattr(dataset, "texts") else None
     total = sum(counts)
     return total if math.isinf(batches) else min(total, int(batches) * loader.batch_size * max(counts))
+
+
+def why_no_cache(task: type, *, augments: bool) -> str | None:
+    """Say why a run cannot use a cache.
+
+    Args:
+        task: Its class.
+        augments: Whether it trains on images that are never the same twice.
+
+    Returns:
+        The reason and the remedy, or ``None`` where it can.
+    """
+    if not issubclass(task, CachingTask) or "vision_encoder" in task.trained_parts:
+        return (
+            f"{task.__name__} cannot use it, since its ViT trains or its images change; ZeroShot, "
+            "InterContext and ImageTextRetrieval can; leave it out or say --cache off"
+        )
+    if augments:
+        return (
+            "data.augment is true, so that no image is the same twice; set --data.augment false, or leave "
+            "the cache out with --cache off"
+        )
+    return None
