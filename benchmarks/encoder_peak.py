@@ -6,7 +6,6 @@ The peak is the fastest of a few products of large square matrices in the same p
 with the encoder, so that the share also holds on a machine whose speed changes.
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +17,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.command import make_parser
 from benchmarks.data import save
 from benchmarks.flops import count_flops
-from benchmarks.inputs import CANDIDATES, SEED, SIZES, draw_images
+from benchmarks.inputs import CANDIDATES, SEED, draw_images
 from benchmarks.machine import THREADS, describe, refuse_committed, use_threads
 from benchmarks.ours import mixed
 from benchmarks.sides import PRECISIONS, Precision
@@ -134,12 +134,7 @@ def table_of(results: Mapping[str, Any]) -> Table:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Measure, print the table, write the results; exit status 1 where a goal is missed."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.encoder_peak", description=(__doc__ or "").splitlines()[0]
-    )
-    parser.add_argument("--rounds", type=int, default=5, help="runs that count")
-    parser.add_argument("--size", choices=SIZES, default="base", help="miniature is for trying it out")
-    parser.add_argument("--threads", type=int, default=THREADS, help="of PyTorch")
+    parser = make_parser("encoder_peak", __doc__, rounds=5, what="runs")
     parser.add_argument("--results", type=Path, default=RESULTS, help="JSON to write")
     arguments = parser.parse_args(words)
     try:

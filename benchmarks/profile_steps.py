@@ -5,7 +5,6 @@
 Tables in Markdown; self time is an operation's own, without those that it calls.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +12,8 @@ from tempfile import TemporaryDirectory
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.cases import CASES
-from benchmarks.inputs import SIZES, write_backbone
+from benchmarks.command import make_parser
+from benchmarks.inputs import write_backbone
 from benchmarks.machine import THREADS, use_threads
 from benchmarks.markers import layout, marker_pair, put_between
 from benchmarks.sides import PRECISIONS, Precision, Side
@@ -78,13 +78,9 @@ def profiled(side: Side) -> list[list[str]]:
 def main(words: Sequence[str] | None = None) -> None:
     """Print the tables, or put them into a page; exit status 2 where it has no place for them."""
     opening, closing = marker_pair(MARKER)
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.profile_steps", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = make_parser("profile_steps", __doc__)
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), help="which ones")
     parser.add_argument("--precision", choices=PRECISIONS, default="bf16", help="of the model")
-    parser.add_argument("--size", choices=SIZES, default="base", help="miniature is for trying it out")
-    parser.add_argument("--threads", type=int, default=THREADS, help="of PyTorch")
     parser.add_argument("--into", type=Path, metavar="PAGE", help=f"put them between {opening} and {closing}")
     arguments = parser.parse_args(words)
     tables = write_tables(arguments.cases, arguments.precision, arguments.size, arguments.threads)

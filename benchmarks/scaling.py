@@ -7,7 +7,6 @@ a query of many costs less than one alone; what the count of floating point oper
 what was measured. Re-ranking fuses one text with each image of its shortlist.
 """
 
-import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,9 +18,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.command import make_parser
 from benchmarks.data import save
 from benchmarks.flops import count_flops
-from benchmarks.inputs import QUERY_TOKENS, SEED, SIZES, draw_texts, retrieval_batch, write_backbone
+from benchmarks.inputs import QUERY_TOKENS, SEED, draw_texts, retrieval_batch, write_backbone
 from benchmarks.machine import THREADS, describe, refuse_committed, use_threads
 from benchmarks.ours import ready
 from benchmarks.scaling_figure import draw
@@ -140,12 +140,7 @@ def tables_of(results: Mapping[str, Any]) -> list[Table]:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Measure, print the tables, write the results and draw them."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.scaling", description=(__doc__ or "").splitlines()[0]
-    )
-    parser.add_argument("--rounds", type=int, default=3, help="runs that count")
-    parser.add_argument("--size", choices=SIZES, default="base", help="miniature is for trying it out")
-    parser.add_argument("--threads", type=int, default=THREADS, help="of PyTorch")
+    parser = make_parser("scaling", __doc__, rounds=3, what="runs")
     parser.add_argument("--results", type=Path, default=RESULTS, help="JSON to write")
     parser.add_argument("--figure", type=Path, default=FIGURE, help="picture to draw")
     arguments = parser.parse_args(words)

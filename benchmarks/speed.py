@@ -6,7 +6,6 @@
 optimisation off; both compute in fp32. Before the clock starts both sides must have computed the same.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cases import CASES
+from benchmarks.command import make_parser
 from benchmarks.data import save
-from benchmarks.inputs import SIZES, write_backbone
+from benchmarks.inputs import write_backbone
 from benchmarks.machine import THREADS, refuse_committed, use_threads
 from benchmarks.peak import peak_mb
 from benchmarks.sides import PRECISIONS, MismatchError, Precision, check_equal
@@ -140,13 +140,8 @@ def table_of(rows: Sequence[Row]) -> Table:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Measure, print the table, write the results; exit status 1 where a goal is missed or sides differ."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.speed", description=(__doc__ or "").splitlines()[0]
-    )
+    parser = make_parser("speed", __doc__, rounds=5, what="pairs of runs")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), help="which ones")
-    parser.add_argument("--rounds", type=int, default=5, help="pairs of runs that count")
-    parser.add_argument("--size", choices=SIZES, default="base", help="miniature is for trying it out")
-    parser.add_argument("--threads", type=int, default=THREADS, help="of PyTorch")
     parser.add_argument("--results", type=Path, default=RESULTS, help="JSON to write")
     parser.add_argument("--skip_memory", action="store_true", help="leave peak memory out")
     arguments = parser.parse_args(words)
