@@ -1,7 +1,6 @@
 """What all data modules share: where the files are, the backbone's sizes and tokenizer, the loaders."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
 from contextblip.cores import count_cores
+from contextblip.draws import run_seed
 from contextblip.errors import ConfigurationError, DatasetError, DatasetNotFoundError
 from contextblip.models.config import BackboneConfig
 from contextblip.worlds import RECORD, asked_miniature
@@ -93,8 +93,7 @@ class BaseDataModule(LightningDataModule):
         self.max_words = max_words
         self.max_tokens = max_tokens
         self.max_unreadable = max_unreadable
-        # seed_everything leaves its seed here; without it the draws are fixed all the same
-        self.seed = int(os.environ.get("PL_GLOBAL_SEED", "42")) if seed is None else seed
+        self.seed = run_seed() if seed is None else seed
         self.vocabulary: Path | None = None
         self.config: BackboneConfig | None = None
         self._backbone_vocabulary: Path | None = None

@@ -1,12 +1,13 @@
 """Loaders and samplers: order from seed and epoch alone, one clear line for a worker's error."""
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from traceback import clear_frames
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from contextblip.errors import ConfigurationError, UserError
@@ -18,6 +19,18 @@ Row = int | tuple[int, int]
 def epoch_and_row(index: Row) -> tuple[int, int]:
     """Split what a sampler yields: training samplers send the epoch with each row."""
     return index if isinstance(index, tuple) else (0, index)
+
+
+class Position(NamedTuple):
+    """How far a training has come.
+
+    Attributes:
+        epoch: Counted from 0.
+        samples: Taken in it by all devices together.
+    """
+
+    epoch: int
+    samples: int
 
 
 class EpochSampler(DistributedSampler[tuple[int, int]]):
@@ -45,6 +58,7 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         super().__init__(range(size), num_replicas=num_replicas, rank=rank)  # type: ignore[arg-type]  # only its length counts
         self.order = order
         self.size = size
+        self.resumed_at: Position | None = None
         self.batch_size = min(batch_size, size // num_replicas)
         if self.batch_size == 0:
             raise ConfigurationError(f"{size} training samples cannot be shared by {num_replicas} devices")
@@ -54,12 +68,40 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         """Batches an epoch and device."""
         return self.size // (self.batch_size * self.num_replicas)
 
+    @property
+    def first_batch(self) -> int:
+        """Batch that this epoch begins with: 0, or where a run was stopped within it."""
+        here = self.resumed_at is not None and self.resumed_at.epoch == self.epoch
+        return self.resumed_at.samples // self.global_batch if here and self.resumed_at is not None else 0
+
+    @property
+    def global_batch(self) -> int:
+        """Rows that all devices take at once."""
+        return self.batch_size * self.num_replicas
+
+    def resume(self, position: "Position") -> None:
+        """Begin an epoch where a run was stopped.
+
+        Args:
+            position: Where that was.
+
+        Raises:
+            ConfigurationError: That is within a batch of this run.
+        """
+        if position.samples % self.global_batch:
+            raise ConfigurationError(
+                f"the checkpoint stands behind {position.samples} samples of epoch {position.epoch}, which is no "
+                f"multiple of {self.global_batch} ({self.batch_size} a device on {self.num_replicas}); go on "
+                "with the batch size and devices that it was trained with"
+            )
+        self.resumed_at = position
+
     def __len__(self) -> int:
         return self.batches * self.batch_size
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = self.order(self.epoch)
-        for number in range(self.batches):
+        for number in range(self.first_batch, self.batches):
             start = (number * self.num_replicas + self.rank) * self.batch_size
             for row in order[start : start + self.batch_size].tolist():
                 yield self.epoch, row
@@ -101,6 +143,43 @@ class ClearLoader(DataLoader[Any]):
             raise type(error)(last_line.removeprefix(prefix)) from error
 
 
+class ResumableLoader(ClearLoader):
+    """A training loader that Lightning's checkpoints remember the position of.
+
+    Its sampler is an `EpochSampler`, whose order follows from the epoch alone, so that the position is all
+    there is to remember.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # the DataLoader's
+        super().__init__(*args, **kwargs)
+        self._batches = 0
+
+    @property
+    def _epoch_sampler(self) -> EpochSampler:
+        if not isinstance(self.sampler, EpochSampler):
+            raise TypeError(f"a training loader needs an EpochSampler, not {type(self.sampler).__name__}")
+        return self.sampler
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # as above
+        self._batches = self._epoch_sampler.first_batch
+        for batch in super().__iter__():
+            self._batches += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Say how far the epoch is."""
+        sampler = self._epoch_sampler
+        return Position(sampler.epoch, self._batches * sampler.global_batch)._asdict()
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Begin the epoch of a checkpoint where it was.
+
+        Args:
+            state: From `state_dict`.
+        """
+        self._epoch_sampler.resume(Position(**state))
+
+
 def keep_memory_shared(worker: int) -> None:
     """Take what a worker inherited out of its garbage collector's sight.
 
@@ -136,7 +215,8 @@ def make_loader(
     Returns:
         The loader.
     """
-    return ClearLoader(
+    kind = ResumableLoader if isinstance(sampler, EpochSampler) else ClearLoader
+    return kind(
         dataset,
         batch_size=batch_size,
         sampler=sampler,
@@ -145,4 +225,6 @@ def make_loader(
         pin_memory=pin_memory,
         persistent_workers=num_workers > 0,
         worker_init_fn=keep_memory_shared,
+        # of its own: workers are seeded from it, which must not move the draws of the training
+        generator=torch.Generator().manual_seed(0),
     )

@@ -119,11 +119,6 @@ def negative_weights(
     return torch.where(nothing_left, (~own).float(), weights)
 
 
-def sample_negatives(weights: Tensor) -> Tensor:
-    """Draw one column per row, ``(B, C)`` to ``(B,)`` int64."""
-    return torch.multinomial(weights, 1).squeeze(1)
-
-
 def loss_lm(token_logits: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
     """Return the cross entropy of each next token with BLIP's label smoothing (Li et al., 2022, Sec. 3.2).
 

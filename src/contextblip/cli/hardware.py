@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from jsonargparse import Namespace
+from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import Trainer as LightningTrainer
 from lightning.pytorch.accelerators import Accelerator, CPUAccelerator, CUDAAccelerator, MPSAccelerator
 
+from contextblip.checkpoints.whole_files import WholeCheckpointIO
 from contextblip.cli.parser import class_arguments
 from contextblip.errors import ConfigurationError
 
@@ -110,7 +113,12 @@ class Trainer(LightningTrainer):
     """
 
     def __init__(self, *, precision: Precision | None = None, **kwargs: Any) -> None:  # noqa: ANN401
-        super().__init__(precision=resolve_precision(precision, kwargs.get("accelerator", "auto")), **kwargs)
+        plugins = kwargs.pop("plugins", None) or []
+        plugins = list(plugins) if isinstance(plugins, Sequence) and not isinstance(plugins, str) else [plugins]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(WholeCheckpointIO())
+        precision = resolve_precision(precision, kwargs.get("accelerator", "auto"))
+        super().__init__(precision=precision, plugins=plugins, **kwargs)
 
 
 def resolve_accumulation(config: Namespace) -> None:

@@ -42,6 +42,14 @@ class ModelCheckpoint(LightningModelCheckpoint):
         if self.save_last is True and due and not self._should_skip_saving_checkpoint(trainer):
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
+    def save_last_now(self, trainer: Trainer) -> None:
+        """Write ``last.ckpt``, also within an epoch.
+
+        Args:
+            trainer: Knows how far training is.
+        """
+        self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the last weights, whatever the interval.
 

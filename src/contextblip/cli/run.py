@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -27,8 +27,11 @@ from contextblip.cli.noise import quiet
 from contextblip.cli.parser import CommandParser, DiscardLog, limited_imports
 from contextblip.cli.parsing_errors import explain_parsing
 from contextblip.cli.processes import say
+from contextblip.cli.random_state import RandomState
 from contextblip.cli.results import print_metrics
+from contextblip.cli.resuming import find_resumable
 from contextblip.cli.run_folder import RunFolder, shown
+from contextblip.cli.stopping import GracefulStop
 from contextblip.cli.test_after import (
     Which,
     as_test,
@@ -177,6 +180,12 @@ class ContextBLIPCLI(LightningCLI):
             default=None,
             help="Checkpoint that fit also tests once training is done; null: none.",
         )
+        parser.add_argument(
+            "--resume",
+            type=Literal["auto"] | None,
+            default=None,
+            help="auto: fit goes on from the newest whole checkpoint in run_dir, or begins where there is none.",
+        )
         add_computing_keys(parser)
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         # The data need the backbone's vocabulary: a second copy of its path could contradict the first.
@@ -213,6 +222,8 @@ class ContextBLIPCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Compare with the checkpoint; LightningCLI lets its hyper-parameters win over the user's."""
         config = self.run_config
+        if config["resume"] is not None:
+            config["ckpt_path"] = find_resumable(config, self.arguments.subcommand)
         if config["ckpt_path"] is not None:
             config["ckpt_path"] = resolve_checkpoint(config["ckpt_path"], config["run_dir"])
             compare_with_checkpoint(config["ckpt_path"], config["model"])
@@ -267,7 +278,7 @@ class ContextBLIPCLI(LightningCLI):
         if config["enable_checkpointing"] is False:  # Lightning refuses them then
             callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
         if self.subcommand == "fit":
-            callbacks = [*callbacks, FinalValidation()]
+            callbacks = [*callbacks, FinalValidation(), RandomState(), GracefulStop()]
         if self.run_config["test_after"] is not None:
             callbacks = [*callbacks, prepare_test_after(self.model, self.datamodule)]
         callbacks = [*callbacks, *computing_callbacks(self.run_config)]

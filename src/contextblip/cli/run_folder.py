@@ -170,14 +170,14 @@ def _slurm_folder(folder: Path, tasks: int) -> Path:
 
 def _refuse_foreign(path: Path, config: Namespace, subcommand: str) -> None:
     """Stop where the folder holds a run that this one does not continue."""
-    if not (path / CONFIG_FILE).is_file() or _is_requeued():
+    if not (path / CONFIG_FILE).is_file() or _is_requeued() or config.get("resume") is not None:
         return
     checkpoint = config.get("ckpt_path")
     if checkpoint is not None and Path(checkpoint).absolute().is_relative_to(path.absolute()):
         return
-    verb = "resume" if subcommand == "fit" else subcommand
+    verb, way = ("resume", "--resume auto") if subcommand == "fit" else (subcommand, "--ckpt_path last")
     raise ConfigurationError(
-        f"run_dir {path} already holds a run; choose another folder, or {verb} that run with --ckpt_path last"
+        f"run_dir {path} already holds a run; choose another folder, or {verb} that run with {way}"
     )
 
 

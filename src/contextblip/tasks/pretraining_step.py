@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from contextblip.draws import Uniform, drawn_anywhere
 from contextblip.losses import loss_itm, loss_mean_colour, loss_tmim, normalize_patches
 from contextblip.models.contextblip import ContextBLIP
 from contextblip.models.masking import MaskPolicy, PatchMask, patch_attention, refine_attention
@@ -81,6 +82,7 @@ def pretraining_forward(
     token_row: Tensor | None = None,
     noise: Tensor | None = None,
     visible_pixels: VisiblePixels | None = None,
+    uniform: Uniform | None = None,
 ) -> PretrainingOutput:
     """Run one pre-training step; what is random can be given instead of drawn.
 
@@ -101,20 +103,22 @@ def pretraining_forward(
         noise: Added to the unit-norm attention, ``(B, P)``.
         visible_pixels: Applied to the visible patches ``(B, V, 3p²)`` before they are encoded, not to the
             target.
+        uniform: Draws what is not given; ``None``: torch's generator.
 
     Returns:
         Every intermediate and the losses.
     """
+    uniform = drawn_anywhere(len(images), images.device) if uniform is None else uniform
     given = Negatives(*negatives) if negatives else None
     output = _matching_step(
-        model, images, input_ids, attention_mask, policy, image_id, temperature, peers, given
+        model, images, input_ids, attention_mask, policy, image_id, temperature, peers, given, uniform
     )
     if output.attention is None:
         return output
-    row_weights = _row_weights(policy, attention_mask, token_row)
+    row_weights = _row_weights(policy, attention_mask, token_row, uniform)
     row_attention = _row_attention(output.attention, row_weights)
-    noise = policy.draw_noise(row_attention) if noise is None else noise
-    guidance = Guidance(input_ids, attention_mask, row_weights, noise)
+    noise = policy.draw_noise(row_attention, uniform) if noise is None else noise
+    guidance = Guidance(input_ids, attention_mask, row_weights, noise, uniform)
     encoder = VisibleEncoder(model, patchify(images, model.config.patch_size), visible_pixels)
     row_attention, mask = choose_mask(encoder, policy, row_attention, guidance, refine_steps)
     output = output._replace(row_attention=row_attention, mask=mask)
@@ -131,6 +135,7 @@ def _matching_step(
     temperature: float | Tensor,
     peers: Peers | None,
     negatives: Negatives | None,
+    uniform: Uniform,
 ) -> PretrainingOutput:
     """Step 1: encode, draw negatives, fuse and classify the pairs."""
     image_embeds, image_features = model.encode_images(images)
@@ -144,7 +149,7 @@ def _matching_step(
     pool = pool if peers is None else pool.gather(peers)
     sim_t2i, sim_i2t, same_image = pool.similarities()
     if negatives is None:
-        negatives = draw_negatives(sim_t2i, same_image, temperature, sim_i2t, pool.first)
+        negatives = draw_negatives(sim_t2i, same_image, temperature, sim_i2t, pool.first, uniform)
     pairs = pool.pairs(*matching_pairs(size, negatives, input_ids.device, pool.first))
     fused = model.fuse(  # all pairs at once, so that they share the images' keys and values
         **pairs._asdict(),
@@ -208,12 +213,14 @@ class Guidance(NamedTuple):
         attention_mask: ``(B, L)``.
         row_weights: Weights of the token rows, ``(B, L)``.
         noise: Added to each ranking, ``(B, P)``.
+        uniform: Draws where a ranking is random.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
     row_weights: Tensor
     noise: Tensor
+    uniform: Uniform
 
 
 class VisibleEncoder:
@@ -259,7 +266,7 @@ def choose_mask(
     Returns:
         The attention last ranked by, ``(B, P)``, and the mask.
     """
-    mask = policy.select(row_attention, guidance.noise)
+    mask = policy.select(row_attention, guidance.noise, guidance.uniform)
     for _ in range(refine_steps - 1):
         seen = encoder.model.fuse(
             guidance.input_ids,
@@ -272,14 +279,16 @@ def choose_mask(
         if seen is not None:
             visible = _row_attention(seen, guidance.row_weights)
             row_attention = refine_attention(row_attention, visible, mask.ids_keep)
-        mask = policy.select(row_attention, guidance.noise)
+        mask = policy.select(row_attention, guidance.noise, guidance.uniform)
     return row_attention, mask
 
 
-def _row_weights(policy: MaskPolicy, attention_mask: Tensor, token_row: Tensor | None) -> Tensor:
+def _row_weights(
+    policy: MaskPolicy, attention_mask: Tensor, token_row: Tensor | None, uniform: Uniform
+) -> Tensor:
     """Return the given row as weights, else what the policy draws: ``(B, L)``."""
     if token_row is None:
-        return policy.row_weights(attention_mask)
+        return policy.row_weights(attention_mask, uniform)
     return F.one_hot(token_row, attention_mask.shape[1]).float()
 
 

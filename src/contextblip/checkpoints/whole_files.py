@@ -1,0 +1,110 @@
+"""Checkpoints that are either whole or not there: written aside, flushed to the disk, then renamed."""
+
+import errno
+import logging
+import os
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from contextblip.errors import CheckpointError
+from contextblip.replacing import replacing
+
+log = logging.getLogger(__name__)
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class WholeCheckpointIO(TorchCheckpointIO):  # type: ignore[misc]  # Lightning's is not typed for subclasses
+    """Lightning's checkpoints of one file, of which no half is ever found under their name."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None  # noqa: ANN401
+    ) -> None:
+        """Write a checkpoint beside its place, flush it to the disk and let it take that place.
+
+        Args:
+            checkpoint: Content.
+            path: Where to; addresses of other file systems are left to Lightning.
+            storage_options: As in Lightning.
+
+        Raises:
+            CheckpointError: The disk is full or refuses; what stood there before is as it was.
+        """
+        if "://" in str(path):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        path = Path(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as draft:
+                with draft.open("wb") as file:
+                    torch.save(checkpoint, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+            _flush_folder(path.parent)
+        except (OSError, RuntimeError) as error:  # torch wraps what the disk said
+            reason = _refusal(error)
+            if reason is None:
+                raise
+            raise CheckpointError(
+                f"{path} cannot be written: {reason}; the checkpoints before it are whole. Free room and go on "
+                "with --resume auto"
+            ) from error
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flush the rename itself, where the system lets folders be opened."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _refusal(error: BaseException) -> str | None:
+    """Find what the system said, down the chain of causes; ``None`` where it was no refusal of the disk."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError):
+            return found.strerror or str(found)
+        found = found.__cause__ or found.__context__
+    return None
+
+
+def is_whole(path: Path) -> bool:
+    """Read a checkpoint through and compare every part with its checksum.
+
+    Args:
+        path: A file that `torch.save` wrote.
+
+    Returns:
+        Whether nothing is missing or changed.
+    """
+    try:
+        with zipfile.ZipFile(path) as parts:
+            return parts.testzip() is None
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError):
+        return False
+
+
+def newest_whole(paths: Iterable[Path]) -> Path | None:
+    """Find the newest checkpoint that is whole; of those that are not a warning tells.
+
+    Args:
+        paths: Candidates.
+
+    Returns:
+        The file, or ``None`` where none is whole.
+    """
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        if is_whole(path):
+            return path
+        log.warning("%s is not whole and is left out; an older checkpoint is tried", path)
+    return None
