@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,10 +16,10 @@ class StepRecorder(Callback):
     Args:
         path: The file.
         stop_at: Optimiser step after which the process sends itself a signal; ``None``: none.
-        number: Of the signal.
+        number: Of the signal; 15 is SIGTERM.
     """
 
-    def __init__(self, path: str, stop_at: int | None = None, number: int = signal.SIGTERM) -> None:
+    def __init__(self, path: str, stop_at: int | None = None, number: int = 15) -> None:
         self.path = Path(path)
         self.stop_at = stop_at
         self.number = number
