@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from contextblip.checkpoints.huggingface import save_huggingface
 from contextblip.models import PRESETS, BackboneConfig, ContextBLIP
 from contextblip.models.masking import MaskPolicy, word_positions
-from contextblip.types import CaptionBatch, Query, RetrievalBatch
+from contextblip.planning.batches import blank_query
+from contextblip.types import CaptionBatch, RetrievalBatch
 
 SIZES = ("base", "miniature")
 SEED = 0
@@ -139,23 +140,11 @@ def retrieval_batch(
         "attention_mask": attention_mask,
         "target_index": (3 * number + 1) % candidate_mask[set_index].sum(dim=1),
         "is_video": torch.zeros(len(set_index), dtype=torch.bool),
-        "queries": [_query(row, place % len(tokens)) for place, row in enumerate(set_index.tolist())],
+        "queries": [
+            blank_query(f"set-{row}", place % len(tokens)) for place, row in enumerate(set_index.tolist())
+        ],
         "protocol": "retrieval",
         "parts": None,
-    }
-
-
-def _query(set_number: int, query_index: int) -> Query:
-    return {
-        "set_name": f"set-{set_number}",
-        "query_index": query_index,
-        "text": "",
-        "phenomena": [],
-        "n_propositions": None,
-        "challenging": False,
-        "frames": [],
-        "samples": [],
-        "parts": [],
     }
 
 

@@ -1,6 +1,6 @@
 """The committed measurements as tables of docs/performance.md.
 
-    python -m benchmarks.performance_page [--check]
+python -m benchmarks.performance_page [--check]
 """
 
 import argparse
@@ -43,9 +43,13 @@ def growth(results: Mapping[str, Any]) -> str:
     for row in results["queries"]:
         times = [f"{row[key]:.2f}" for key in ("s_per_query", "predicted_s_per_query")]
         queries.append([str(row["queries"]), *times, f"{row['gflop_per_query']:,.0f}"])
-    shortlists = [["shortlist", "s", "ms a pair"]]
-    for row in results["reranking"]:
-        shortlists.append([str(row["shortlist"]), f"{row['s']:.2f}", f"{1000 * row['s_per_pair']:.0f}"])
+    shortlists = [
+        ["shortlist", "s", "ms a pair"],
+        *(
+            [str(row["shortlist"]), f"{row['s']:.2f}", f"{1000 * row['s_per_pair']:.0f}"]
+            for row in results["reranking"]
+        ),
+    ]
     return f"{layout(queries, left=0)}\n\n{layout(shortlists, left=0)}"
 
 

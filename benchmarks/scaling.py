@@ -73,7 +73,7 @@ def run(rounds: int = 3, size: str = "base", threads: int = THREADS) -> dict[str
                 "queries": queries,
                 "s_per_query": per_query[queries],
                 "gflop_per_query": flops[queries],
-                "predicted_s_per_query": per_query[1] * flops[queries] / flops[1],
+                "predicted_s_per_query": per_query[1] * (flops[queries] / flops[1]),
             }
             for queries in QUERIES
         ],

@@ -30,6 +30,23 @@ TINY_BACKBONE = BackboneConfig(
     projection_width=8,
     enc_token_id=511,
 )
+SMALL_BACKBONE = BackboneConfig(
+    image_size=16,
+    patch_size=4,
+    vision_width=16,
+    vision_layers=4,
+    vision_heads=2,
+    vision_mlp_width=32,
+    text_width=16,
+    text_layers=2,
+    text_heads=2,
+    text_mlp_width=32,
+    vocab_size=20,
+    max_positions=12,
+    projection_width=8,
+    enc_token_id=19,
+)
+"""Of tests that need no adapter of the paper's layers: each takes milliseconds."""
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import platform
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 LARGEST = 2**28
 """Bytes: larger blocks still go back to the system as soon as they are freed."""
-_NEVER = 2**31 - 1
+_NEVER = -1  # as mallopt(3) has it
 
 
 def keep_freed_memory() -> bool:

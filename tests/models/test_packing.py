@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from contextblip.models.attention import Attention
+from contextblip.models.layers import gelu
 from contextblip.models.packing import Layout, Tokens
 from contextblip.models.pairs import Pairs
 from contextblip.models.text_encoder import TextEncoder
@@ -125,3 +126,26 @@ def test_keys_and_values_are_made_where_that_is_less_work() -> None:
     assert attention._may_absorb(one, context, alone)
     assert not attention._may_absorb(several, context, alone)
     assert not attention._may_absorb(one.repeat(20, 1, 1), context[:1], crowd)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_weights_of_other_types(dtype: torch.dtype, encoder: TextEncoder) -> None:
+    ids, mask, images = given()
+    index = torch.tensor([0, 1, 1, 0])
+    expected = encoder(ids, mask, images, image_index=index, whole=0).first
+    encoder.to(dtype)
+    found = encoder(ids, mask, images.to(dtype), image_index=index, whole=0).first
+    assert found.dtype == dtype
+    tolerance = 0.1 if dtype == torch.bfloat16 else 1e-5
+    torch.testing.assert_close(found.float(), expected, rtol=0, atol=tolerance)
+
+
+def test_gelu_takes_no_memory_without_gradients() -> None:
+    states = torch.randn(3, 5)
+    expected = nn.functional.gelu(states)
+    kept = states.clone()
+    torch.testing.assert_close(gelu(states), expected)
+    assert torch.equal(states, kept)
+    with torch.no_grad():
+        assert gelu(states) is states
+    torch.testing.assert_close(states, expected)

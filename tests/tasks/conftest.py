@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +17,14 @@ from contextblip.models import BackboneConfig, ContextBLIP
 from contextblip.tasks import FineTuning, InterContext, ZeroShot
 from contextblip.tasks.retrieval import RetrievalTask
 from contextblip.types import CaptionBatch, Query, RetrievalBatch
+from tests.conftest import SMALL_BACKBONE
 
 LENGTH = 6
 
 
 @pytest.fixture
 def config() -> BackboneConfig:
-    return BackboneConfig(
-        image_size=16,
-        patch_size=4,
-        vision_width=16,
-        vision_layers=3,
-        vision_heads=2,
-        vision_mlp_width=32,
-        text_width=16,
-        text_layers=2,
-        text_heads=2,
-        text_mlp_width=32,
-        vocab_size=24,
-        max_positions=12,
-        projection_width=8,
-        enc_token_id=23,
-    )
+    return replace(SMALL_BACKBONE, vision_layers=3, vocab_size=24, enc_token_id=23)
 
 
 @pytest.fixture

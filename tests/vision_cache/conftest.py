@@ -1,35 +1,22 @@
 """A tiny model whose adapter matters, images, and a count of what its ViT is shown."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from contextblip.models import BackboneConfig, ContextBLIP
+from contextblip.models import ContextBLIP
 from contextblip.vision_cache import CachedVision, StateStore
 from contextblip.vision_cache.keys import folder_name
+from tests.conftest import SMALL_BACKBONE
 
 MakeModel = Callable[..., ContextBLIP]
 Cache = Callable[..., CachedVision]
 
-CONFIG = BackboneConfig(
-    image_size=16,
-    patch_size=4,
-    vision_width=16,
-    vision_layers=4,
-    vision_heads=2,
-    vision_mlp_width=32,
-    text_width=16,
-    text_layers=1,
-    text_heads=2,
-    text_mlp_width=32,
-    vocab_size=24,
-    max_positions=12,
-    projection_width=8,
-    enc_token_id=23,
-)
+CONFIG = replace(SMALL_BACKBONE, text_layers=1, vocab_size=24, enc_token_id=23)
 
 
 @pytest.fixture

@@ -132,7 +132,6 @@ class ContextBLIPCLI(LightningCLI):
         self.sources = sources
         self.folder = folder
         self.discards = DiscardLog()
-        names = self.subcommands()
         super().__init__(
             LightningModule,
             LightningDataModule,
@@ -142,7 +141,7 @@ class ContextBLIPCLI(LightningCLI):
             # LightningCLI fails on default files of the main parser; each subcommand has to be given them.
             parser_kwargs={
                 "logger": self._parsing_logger(),
-                **{name: {"default_config_files": [default_config]} for name in names},
+                **{name: {"default_config_files": [default_config]} for name in self.subcommands()},
             },
             parser_class=CommandParser,
             subclass_mode_model=True,
@@ -281,8 +280,7 @@ class ContextBLIPCLI(LightningCLI):
             callbacks = [*callbacks, FinalValidation(), RandomState(), GracefulStop()]
         if self.run_config["test_after"] is not None:
             callbacks = [*callbacks, prepare_test_after(self.model, self.datamodule)]
-        callbacks = [*callbacks, *computing_callbacks(self.run_config)]
-        return super()._instantiate_trainer(config, callbacks)
+        return super()._instantiate_trainer(config, [*callbacks, *computing_callbacks(self.run_config)])
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         """Keep Lightning's table of metrics back; ours says the number of queries beside each."""

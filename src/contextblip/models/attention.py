@@ -184,10 +184,13 @@ class Attention(nn.Module):
         fp32, for it is little work.
         """
         groups, width, dtype = pairs.groups, context.shape[-1], query.dtype
+        full = torch.promote_types(dtype, torch.float32)
         with torch.autocast(query.device.type, enabled=False):
-            context = context.float()
-            to_key, to_value = (part.weight.view(self.heads, -1, width) for part in (self.key, self.value))
-            asking = split_heads(query.float() * to_key.shape[1] ** -0.5, self.heads)
+            context = context.to(full)
+            to_key, to_value = (
+                part.weight.to(full).view(self.heads, -1, width) for part in (self.key, self.value)
+            )
+            asking = split_heads(query.to(full) * to_key.shape[1] ** -0.5, self.heads)
             asked = torch.einsum("nhrd,hdc->nhrc", asking, to_key).flatten(1, 2)
             # the same for all keys of a row, so that it changes no weight, but its bias stays in the graph
             constant = (asking * self.key.bias.view(self.heads, 1, -1)).sum(-1).flatten(1)[..., None]

@@ -39,7 +39,7 @@ class Tokens(NamedTuple):
         """Undo `pack`, ``(T, D)`` to ``(N, L, D)``; padding is 0."""
         width = packed.shape[-1]
         if len(self.places) < self.total:
-            packed = packed.new_zeros(self.total, width).index_copy(0, self.places, packed)
+            packed = packed.new_zeros(self.total, width).index_copy_(0, self.places, packed)
         return packed.view(self.texts, self.length, width)
 
     def leading(self, packed: Tensor, texts: int) -> Tensor:

@@ -28,7 +28,7 @@ class Groups(NamedTuple):
     def join(self, states: Tensor) -> Tensor:
         """Line up states by group, ``(N, L, D)`` or ``(T, D)``, to ``(C, rows, D)``; empty slots are 0."""
         grouped = states.new_zeros(self.contexts * self.size, *states.shape[1:])
-        return grouped.index_copy(0, self.slots, states).view(self.contexts, -1, states.shape[-1])
+        return grouped.index_copy_(0, self.slots, states).view(self.contexts, -1, states.shape[-1])
 
     def part(self, grouped: Tensor, like: Tensor) -> Tensor:
         """Undo `join`, ``(C, rows, D)`` to the shape of ``like``."""

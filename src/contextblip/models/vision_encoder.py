@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from contextblip.errors import ConfigurationError
 from contextblip.models.attention import attend, check_heads, split_heads
 from contextblip.models.config import BackboneConfig
-from contextblip.models.layers import BERT_WIDTH, INIT_STD
+from contextblip.models.layers import BERT_WIDTH, INIT_STD, gelu
 
 VIT_EPS = 1e-6
 
@@ -123,7 +123,7 @@ class Mlp(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Map ``(B, 1 + V, D)`` to ``(B, 1 + V, D)``."""
-        mapped: Tensor = self.fc2(F.gelu(self.fc1(hidden)))
+        mapped: Tensor = self.fc2(gelu(self.fc1(hidden)))
         return mapped
 
 

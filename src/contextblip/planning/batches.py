@@ -57,7 +57,7 @@ def retrieval_batch(config: BackboneConfig, size: int, length: int, device: torc
         "attention_mask": attention_mask,
         "target_index": number % CANDIDATES,
         "is_video": torch.ones(size, dtype=torch.bool, device=device),
-        "queries": [_query(row) for row in range(size)],
+        "queries": [blank_query(f"set-{row}", 0) for row in range(size)],
         "protocol": "retrieval",
         "parts": None,
     }
@@ -69,10 +69,11 @@ def _texts(config: BackboneConfig, size: int, length: int, device: torch.device)
     return input_ids, torch.ones_like(input_ids)
 
 
-def _query(row: int) -> Query:
+def blank_query(set_name: str, query_index: int) -> Query:
+    """Make a query of which nothing but its place is known."""
     return {
-        "set_name": f"set-{row}",
-        "query_index": 0,
+        "set_name": set_name,
+        "query_index": query_index,
         "text": "",
         "phenomena": [],
         "n_propositions": None,
