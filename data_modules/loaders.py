@@ -90,9 +90,9 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         """
         if position.samples % self.global_batch:
             raise ConfigurationError(
-                f"the checkpoint stands behind {position.samples} samples of epoch {position.epoch}, which is no "
-                f"multiple of {self.global_batch} ({self.batch_size} a device on {self.num_replicas}); go on "
-                "with the batch size and devices that it was trained with"
+                f"the checkpoint stands behind {position.samples} samples of epoch {position.epoch}, no "
+                f"multiple of {self.global_batch} ({self.batch_size} a device on {self.num_replicas}); go "
+                "on with the batch size and devices that it was trained with"
             )
         self.resumed_at = position
 

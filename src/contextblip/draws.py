@@ -34,7 +34,7 @@ def drawn_anywhere(samples: int, device: torch.device) -> Uniform:
 
 
 class SampleDraws:
-    """Draws that follow from seed, step and sample alone, so that they are the same on any number of processes.
+    """Draws that follow from seed, step and sample alone: the same on any number of processes.
 
     The numbers are hashes of a counter (SplitMix64: Steele et al., 2014); nothing is remembered but how often
     was asked.
@@ -80,6 +80,8 @@ def choose(weights: Tensor, uniform: Tensor) -> Tensor:
     Returns:
         Columns, never one of weight 0, ``(B,)`` int64.
     """
-    cumulated = weights.double().cumsum(dim=1)  # in which no product with a number below 1 rounds up to the sum
+    cumulated = weights.double().cumsum(
+        dim=1
+    )  # in which no product with a number below 1 rounds up to the sum
     chosen = torch.searchsorted(cumulated, uniform.double() * cumulated[:, -1:], right=True)
     return chosen.squeeze(1)

@@ -8,7 +8,14 @@ from contextblip.cli import main
 from tests.reliability.conftest import STAGES, Words, assert_same, checkpoint, recording
 from tests.reliability.recorder import read_steps
 
-PARTS = ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step", "contextblip_random_state")
+PARTS = (
+    "state_dict",
+    "optimizer_states",
+    "lr_schedulers",
+    "epoch",
+    "global_step",
+    "contextblip_random_state",
+)
 
 
 def assert_runs_equal(one: str, other: str) -> None:

@@ -22,7 +22,10 @@ class WholeCheckpointIO(TorchCheckpointIO):  # type: ignore[misc]  # Lightning's
     """Lightning's checkpoints of one file, of which no half is ever found under their name."""
 
     def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None  # noqa: ANN401
+        self,
+        checkpoint: dict[str, Any],
+        path: str | Path,
+        storage_options: Any | None = None,  # noqa: ANN401
     ) -> None:
         """Write a checkpoint beside its place, flush it to the disk and let it take that place.
 
@@ -40,19 +43,18 @@ class WholeCheckpointIO(TorchCheckpointIO):  # type: ignore[misc]  # Lightning's
         path = Path(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as draft:
-                with draft.open("wb") as file:
-                    torch.save(checkpoint, file)
-                    file.flush()
-                    os.fsync(file.fileno())
+            with replacing(path) as draft, draft.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
             _flush_folder(path.parent)
         except (OSError, RuntimeError) as error:  # torch wraps what the disk said
             reason = _refusal(error)
             if reason is None:
                 raise
             raise CheckpointError(
-                f"{path} cannot be written: {reason}; the checkpoints before it are whole. Free room and go on "
-                "with --resume auto"
+                f"{path} cannot be written: {reason}; the checkpoints before it are whole. Free room and "
+                "go on with --resume auto"
             ) from error
 
 

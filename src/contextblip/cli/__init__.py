@@ -15,8 +15,8 @@ from contextblip.errors import ConfigurationError, StoppedError
 def main(args: list[str] | None = None) -> None:
     """Run the command.
 
-    Mistakes end as one line on standard error: status 2 for the user's, 1 for the program's, 130 for Ctrl-C; a
-    training that a signal stopped says how to go on, with 128 and the signal's number.
+    Mistakes end as one line on standard error: status 2 for the user's, 1 for the program's, 130 for Ctrl-C.
+    A training that a signal stopped says how to go on, with 128 and the signal's number.
     ``--debug`` anywhere shows the traceback instead.
 
     Args:

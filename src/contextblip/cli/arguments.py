@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -266,3 +267,26 @@ def list_experiments() -> list[str]:
         Paths of all YAML files below ``experiments``.
     """
     return sorted(str(path) for path in Path("experiments").rglob("*.yaml"))
+
+
+def named_roots(sources: list[Source]) -> set[str]:
+    """Collect the packages that a configuration names.
+
+    Args:
+        sources: What was given where.
+
+    Returns:
+        First parts of all dotted names among the values.
+    """
+
+    def walk(value: object) -> Iterator[str]:
+        if isinstance(value, dict):
+            value = list(value.values())
+        if isinstance(value, list):
+            for item in value:
+                yield from walk(item)
+        elif isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value):
+            yield value.split(".")[0]
+
+    roots = {root for source in sources for _, value in source.entries for root in walk(value)}
+    return roots - {"jsonargparse"}  # it may not be allowed: a value could then lift the limit itself

@@ -114,8 +114,11 @@ class Trainer(LightningTrainer):
 
     def __init__(self, *, precision: Precision | None = None, **kwargs: Any) -> None:  # noqa: ANN401
         plugins = kwargs.pop("plugins", None) or []
-        plugins = list(plugins) if isinstance(plugins, Sequence) and not isinstance(plugins, str) else [plugins]
-        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+        plugins = (
+            list(plugins) if isinstance(plugins, Sequence) and not isinstance(plugins, str) else [plugins]
+        )
+        own = getattr(kwargs.get("strategy"), "_checkpoint_io", None) is not None
+        if not own and not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(WholeCheckpointIO())
         precision = resolve_precision(precision, kwargs.get("accelerator", "auto"))
         super().__init__(precision=precision, plugins=plugins, **kwargs)

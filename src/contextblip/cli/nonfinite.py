@@ -70,8 +70,8 @@ class NonFiniteGuard(Callback):
             return
         if self.action == "stop":
             raise ConfigurationError(
-                f"the loss at step {trainer.global_step:,} is no number; the batch is in {self.folder}. Lower "
-                "--model.lr, clip gradients, or go on without such batches by --nonfinite_loss skip"
+                f"the loss at step {trainer.global_step:,} is no number; the batch is in {self.folder}. "
+                "Lower --model.lr, clip gradients, or go on without such batches by --nonfinite_loss skip"
             )
         self._skips = True
 

@@ -1,4 +1,4 @@
-"""What torch, numpy and Python draw next, kept in checkpoints, so that a resumed run draws what it would have."""
+"""What torch, numpy and Python draw next, kept in checkpoints, so that a resumed run draws the same."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ class RandomState(Callback):
         states: list[State] | None = checkpoint.get(KEY)
         if states is not None and len(states) != trainer.world_size:
             rank_zero_warn(
-                f"the checkpoint is of {len(states)} processes, this run has {trainer.world_size}: what dropout "
-                "draws is no longer what it would have been"
+                f"the checkpoint is of {len(states)} processes, this run has {trainer.world_size}: what "
+                "dropout draws is no longer what it would have been"
             )
             states = None
         self._states = states

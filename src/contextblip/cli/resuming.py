@@ -35,5 +35,5 @@ def find_resumable(config: Namespace, subcommand: str) -> str | None:
         for draft in folder.glob(".*.ckpt"):  # what a killed process had begun
             draft.unlink(missing_ok=True)
     found = newest_whole(path for path in folder.glob("*.ckpt") if not path.name.startswith("."))
-    say(f"resume: no whole checkpoint in {folder} yet, training begins" if found is None else f"resume: {found}")
+    say(f"resume: {found or f'no whole checkpoint in {folder} yet, training begins'}")
     return None if found is None else str(found)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -14,24 +12,22 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from lightning.pytorch import Trainer as LightningTrainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from contextblip.cli.arguments import Arguments, Source, find_default_config, read_sources
+from contextblip.cli.arguments import Arguments, Source, find_default_config, named_roots, read_sources
 from contextblip.cli.checkpoint import compare_with_checkpoint, resolve_checkpoint
 from contextblip.cli.checks import check_nothing_lost
 from contextblip.cli.computing import add_computing_keys, computing_callbacks
 from contextblip.cli.config_file import RunConfigCallback
 from contextblip.cli.errors import ParsingError, hidden_mistake, one_line
-from contextblip.cli.final_validation import FinalValidation
 from contextblip.cli.hardware import Trainer, resolve_accumulation, resolve_precision
 from contextblip.cli.model_checkpoint import ModelCheckpoint
 from contextblip.cli.noise import quiet
 from contextblip.cli.parser import CommandParser, DiscardLog, limited_imports
 from contextblip.cli.parsing_errors import explain_parsing
 from contextblip.cli.processes import say
-from contextblip.cli.random_state import RandomState
 from contextblip.cli.results import print_metrics
 from contextblip.cli.resuming import find_resumable
 from contextblip.cli.run_folder import RunFolder, shown
-from contextblip.cli.stopping import GracefulStop
+from contextblip.cli.safeguards import add_safeguard_keys, fit_callbacks
 from contextblip.cli.test_after import (
     Which,
     as_test,
@@ -75,29 +71,6 @@ def run(arguments: Arguments) -> None:
             raise mistake from None  # the wrapper would lead back to it
         finally:
             folder.close()
-
-
-def named_roots(sources: list[Source]) -> set[str]:
-    """Collect the packages that a configuration names.
-
-    Args:
-        sources: What was given where.
-
-    Returns:
-        First parts of all dotted names among the values.
-    """
-
-    def walk(value: object) -> Iterator[str]:
-        if isinstance(value, dict):
-            value = list(value.values())
-        if isinstance(value, list):
-            for item in value:
-                yield from walk(item)
-        elif isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value):
-            yield value.split(".")[0]
-
-    roots = {root for source in sources for _, value in source.entries for root in walk(value)}
-    return roots - {"jsonargparse"}  # it may not be allowed: a value could then lift the limit itself
 
 
 def leave_out_idle_callbacks(trainer: Namespace) -> None:
@@ -179,12 +152,7 @@ class ContextBLIPCLI(LightningCLI):
             default=None,
             help="Checkpoint that fit also tests once training is done; null: none.",
         )
-        parser.add_argument(
-            "--resume",
-            type=Literal["auto"] | None,
-            default=None,
-            help="auto: fit goes on from the newest whole checkpoint in run_dir, or begins where there is none.",
-        )
+        add_safeguard_keys(parser)
         add_computing_keys(parser)
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         # The data need the backbone's vocabulary: a second copy of its path could contradict the first.
@@ -277,7 +245,7 @@ class ContextBLIPCLI(LightningCLI):
         if config["enable_checkpointing"] is False:  # Lightning refuses them then
             callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
         if self.subcommand == "fit":
-            callbacks = [*callbacks, FinalValidation(), RandomState(), GracefulStop()]
+            callbacks = [*callbacks, *fit_callbacks(self.run_config, self.folder.path)]
         if self.run_config["test_after"] is not None:
             callbacks = [*callbacks, prepare_test_after(self.model, self.datamodule)]
         return super()._instantiate_trainer(config, [*callbacks, *computing_callbacks(self.run_config)])

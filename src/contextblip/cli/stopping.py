@@ -64,7 +64,9 @@ class GracefulStop(Callback):
         steps = (batch_idx + 1) % trainer.accumulate_grad_batches == 0 or trainer.is_last_batch
         if not steps:
             return
-        if trainer.world_size > 1:  # a signal may reach one process only, but all have to stop at the same step
+        if (
+            trainer.world_size > 1
+        ):  # a signal may reach one process only, but all have to stop at the same step
             heard = torch.tensor(self.received, device=pl_module.device)
             self.received = int(trainer.strategy.reduce(heard, reduce_op="max"))
         if not self.received:
@@ -92,4 +94,8 @@ def _requeue() -> None:
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     name = job if array is None else f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     done = subprocess.run([command, "requeue", name], check=False, capture_output=True, text=True)  # noqa: S603
-    say(f"job {name} is requeued" if done.returncode == 0 else f"scontrol requeue {name}: {done.stderr.strip()}")
+    say(
+        f"job {name} is requeued"
+        if done.returncode == 0
+        else f"scontrol requeue {name}: {done.stderr.strip()}"
+    )

@@ -1,6 +1,8 @@
 """Stage two of fine-tuning: the inter-context encoder over frozen features (paper, Sec. 3.4)."""
 
 from collections.abc import Sequence
+from functools import partial
+from itertools import groupby
 
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
@@ -11,7 +13,7 @@ from contextblip.models.adapter import AdapterFusion
 from contextblip.models.config import BackboneConfig
 from contextblip.models.contextblip import ContextBLIP, ITMToken
 from contextblip.optim import OptimizerName, build_optimizer, exponential_schedule, parameter_group
-from contextblip.tasks.candidate_scoring import CandidateScores, Score
+from contextblip.tasks.candidate_scoring import Candidates, CandidateScores, Score, Texts
 from contextblip.tasks.checking import check, check_optimizer
 from contextblip.tasks.feature_memory import FeatureMemory
 from contextblip.tasks.retrieval import RetrievalTask
@@ -158,9 +160,8 @@ class InterContext(RetrievalTask):
         with torch.no_grad():
             if self._remembers():
                 candidate_mask = batch["candidate_mask"][batch["set_index"]]
-                features = self._memory.recall(
-                    batch["queries"], candidate_mask, lambda: self.candidate_features(batch)
-                )
+                compute = partial(self.features_of, batch)
+                features = self._memory.recall(batch["queries"], candidate_mask, compute)
             else:
                 features = self.candidate_features(batch)
         return self.head_scores(features, batch, inter_context=True)
@@ -170,6 +171,41 @@ class InterContext(RetrievalTask):
         if self._trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
             return False
         return not self.training or not getattr(getattr(self.trainer, "datamodule", None), "augment", True)
+
+    def features_of(self, batch: RetrievalBatch, rows: Sequence[int]) -> list[Tensor]:
+        """Give the features of some queries; on a CPU to the last bit the same in whatever batch they come.
+
+        Matrix products round differently with their sizes, so that there each query is fused alone, with the
+        images, keys and values of its set computed once for all. A GPU wants large products and takes the
+        batch as it is.
+
+        Args:
+            batch: Queries over image sets.
+            rows: Which of the queries.
+
+        Returns:
+            Unit-norm fused features of each one's candidates, ``(count, D)``, in the order of the rows.
+        """
+        if self.device.type != "cpu":
+            features, mask = self.candidate_features(batch), batch["candidate_mask"][batch["set_index"]]
+            return [features[row][mask[row]] for row in rows]
+        found: dict[int, Tensor] = {}
+        sets = batch["set_index"].tolist()
+        for number, of_set in groupby(sorted(rows, key=sets.__getitem__), key=sets.__getitem__):
+            candidates = self._lone_set(batch, number)
+            for row in of_set:
+                length = int(batch["attention_mask"][row].sum())
+                ids, mask = (batch[key][row : row + 1, :length] for key in ("input_ids", "attention_mask"))
+                fused, _ = self.fuse_texts(candidates, Texts(ids, mask, mask.new_zeros(1)))
+                found[row] = self.model.candidate_features(fused)
+        return [found[row] for row in rows]
+
+    def _lone_set(self, batch: RetrievalBatch, number: int) -> Candidates:
+        """Encode the images of one set by themselves, and project their keys and values."""
+        mask = batch["candidate_mask"][number : number + 1]
+        images = (self.vision_cache or self.model).encode_images(batch["images"][number][mask[0]])
+        projected = self.model.text_encoder.project_images(images.image_embeds)
+        return Candidates.number(images, mask, projected)
 
     def setup(self, stage: str) -> None:
         """Prepare the run and forget features, since the frozen parts may be others than in one before.

@@ -46,7 +46,9 @@ def draw_negatives(
         return None
     sim_i2t = sim_t2i.T if sim_i2t is None else sim_i2t
     uniform = drawn_anywhere(len(sim_t2i), sim_t2i.device) if uniform is None else uniform
-    of_texts, of_images = (negative_weights(sim, same_image, temperature, first) for sim in (sim_t2i, sim_i2t))
+    of_texts, of_images = (
+        negative_weights(sim, same_image, temperature, first) for sim in (sim_t2i, sim_i2t)
+    )
     return Negatives(choose(of_texts, uniform(1)), choose(of_images, uniform(1)))
 
 
