@@ -1,6 +1,7 @@
 """Small runs of each stage, and what they leave."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,17 @@ TASK = {
     "intercontext": ["--config=experiments/inter_context.yaml", "--model.adapter_layers=[3,12]"],
 }
 STAGES = tuple(TASK)
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No cluster around, and nothing left behind, such as the seed that Lightning exports."""
+    before = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith(("SLURM_", "TORCHELASTIC_", "PL_"))]:
+        monkeypatch.delenv(name)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import resource
 import sys
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -12,18 +13,19 @@ _CONTEXT.set_forkserver_preload(
 )
 
 
-def start(words: list[str], folder: Path, log: Path) -> ForkServerProcess:
+def start(words: list[str], folder: Path, log: Path, file_limit: int | None = None) -> ForkServerProcess:
     """Start a command.
 
     Args:
         words: Its words.
         folder: Where it runs.
         log: File that receives what it prints.
+        file_limit: Bytes that no file may exceed, as on a disk that is full.
 
     Returns:
         The process.
     """
-    process = _CONTEXT.Process(target=_run, args=(words, str(folder), str(log)), daemon=False)
+    process = _CONTEXT.Process(target=_run, args=(words, str(folder), str(log), file_limit), daemon=False)
     process.start()
     return process
 
@@ -35,11 +37,13 @@ def run(words: list[str], folder: Path, log: Path) -> None:
     assert process.exitcode == 0, log.read_text(encoding="utf-8")[-2000:]
 
 
-def _run(words: list[str], folder: str, log: str) -> None:
+def _run(words: list[str], folder: str, log: str, file_limit: int | None) -> None:
     os.chdir(folder)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
+    if file_limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, resource.RLIM_INFINITY))
     import torch
 
     torch.set_num_threads(1)
