@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
@@ -16,7 +15,13 @@ from contextblip.errors import ConfigurationError, DatasetError, DatasetNotFound
 from contextblip.models.config import BackboneConfig
 from contextblip.worlds import RECORD, asked_miniature
 from data_modules.files import image_roots
-from data_modules.loaders import EpochSampler, Order, UnpaddedSampler, make_loader
+from data_modules.loaders import (
+    EpochSampler,
+    Order,
+    UnpaddedSampler,
+    make_loader,
+)
+from data_modules.resuming import ResumableDataModule
 from data_modules.text import (
     CutTexts,
     TextProcessor,
@@ -33,7 +38,7 @@ MOST_TEXTS = 20_000
 MOST_DRAWERS = 8  # processes; a world takes a minute or two of one
 
 
-class BaseDataModule(LightningDataModule):
+class BaseDataModule(ResumableDataModule):
     """Shared base: stores arguments, draws the miniature, loads the tokenizer, builds loaders.
 
     Args:
@@ -244,7 +249,9 @@ class BaseDataModule(LightningDataModule):
             The loader.
         """
         sampler = EpochSampler(order, size, self.batch_size, *self._replicas())
-        return self._loader(dataset, sampler.batch_size, sampler, collate)
+        loader = self._loader(dataset, sampler.batch_size, sampler, collate)
+        self.continue_in(loader)
+        return loader
 
     def eval_loader(
         self, dataset: Dataset[Any], size: int, collate: Callable[[list[Any]], Any]

@@ -1,7 +1,7 @@
 """Loaders and samplers: order from seed and epoch alone, one clear line for a worker's error."""
 
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from traceback import clear_frames
 from typing import Any, NamedTuple
 
@@ -26,11 +26,13 @@ class Position(NamedTuple):
 
     Attributes:
         epoch: Counted from 0.
-        samples: Taken in it by all devices together.
+        batches: Taken in it by each device.
+        global_batch: Rows that all devices took at once.
     """
 
     epoch: int
-    samples: int
+    batches: int
+    global_batch: int
 
 
 class EpochSampler(DistributedSampler[tuple[int, int]]):
@@ -58,7 +60,7 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         super().__init__(range(size), num_replicas=num_replicas, rank=rank)  # type: ignore[arg-type]  # only its length counts
         self.order = order
         self.size = size
-        self.resumed_at: Position | None = None
+        self._resumed_at: Position | None = None
         self.batch_size = min(batch_size, size // num_replicas)
         if self.batch_size == 0:
             raise ConfigurationError(f"{size} training samples cannot be shared by {num_replicas} devices")
@@ -71,30 +73,30 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
     @property
     def first_batch(self) -> int:
         """Batch that this epoch begins with: 0, or where a run was stopped within it."""
-        here = self.resumed_at is not None and self.resumed_at.epoch == self.epoch
-        return self.resumed_at.samples // self.global_batch if here and self.resumed_at is not None else 0
+        resumed = self._resumed_at
+        return resumed.batches if resumed is not None and resumed.epoch == self.epoch else 0
 
     @property
     def global_batch(self) -> int:
         """Rows that all devices take at once."""
         return self.batch_size * self.num_replicas
 
-    def resume(self, position: "Position") -> None:
+    def resume(self, position: Position) -> None:
         """Begin an epoch where a run was stopped.
 
         Args:
             position: Where that was.
 
         Raises:
-            ConfigurationError: That is within a batch of this run.
+            ConfigurationError: It was within an epoch, with another number of rows at once.
         """
-        if position.samples % self.global_batch:
+        if 0 < position.batches < self.batches and position.global_batch != self.global_batch:
             raise ConfigurationError(
-                f"the checkpoint stands behind {position.samples} samples of epoch {position.epoch}, no "
-                f"multiple of {self.global_batch} ({self.batch_size} a device on {self.num_replicas}); go "
-                "on with the batch size and devices that it was trained with"
+                f"the checkpoint stands behind batch {position.batches:,} of epoch {position.epoch}, of "
+                f"{position.global_batch} samples each on all devices together, not {self.global_batch}: go "
+                "on with data.batch_size and trainer.devices as they were, or from the end of an epoch"
             )
-        self.resumed_at = position
+        self._resumed_at = position
 
     def __len__(self) -> int:
         return self.batches * self.batch_size
@@ -144,40 +146,35 @@ class ClearLoader(DataLoader[Any]):
 
 
 class ResumableLoader(ClearLoader):
-    """A training loader that Lightning's checkpoints remember the position of.
+    """A training loader that knows how many batches of its epoch have been taken.
 
-    Its sampler is an `EpochSampler`, whose order follows from the epoch alone, so that the position is all
-    there is to remember.
+    Its sampler is an `EpochSampler`, whose order follows from the epoch alone, so that this is all there is
+    to remember.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # the DataLoader's
-        super().__init__(*args, **kwargs)
+    def __init__(self, dataset: Dataset[Any], sampler: EpochSampler, **settings: Any) -> None:  # noqa: ANN401
+        super().__init__(dataset, sampler=sampler, **settings)
+        self.epoch_sampler = sampler
         self._batches = 0
 
-    @property
-    def _epoch_sampler(self) -> EpochSampler:
-        if not isinstance(self.sampler, EpochSampler):
-            raise TypeError(f"a training loader needs an EpochSampler, not {type(self.sampler).__name__}")
-        return self.sampler
-
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # as above
-        self._batches = self._epoch_sampler.first_batch
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # the DataLoader's names a class of its own
+        self._batches = self.epoch_sampler.first_batch
         for batch in super().__iter__():
             self._batches += 1
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """Say how far the epoch is."""
-        sampler = self._epoch_sampler
-        return Position(sampler.epoch, self._batches * sampler.global_batch)._asdict()
+        """Say where training is: behind the batches that were taken, not those that workers have ready."""
+        sampler = self.epoch_sampler
+        return Position(sampler.epoch, self._batches, sampler.global_batch)._asdict()
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Begin the epoch of a checkpoint where it was.
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Begin an epoch where a run was stopped.
 
         Args:
-            state: From `state_dict`.
+            state_dict: From `state_dict`.
         """
-        self._epoch_sampler.resume(Position(**state))
+        self.epoch_sampler.resume(Position(**state_dict))
 
 
 def keep_memory_shared(worker: int) -> None:
@@ -218,8 +215,8 @@ def make_loader(
     kind = ResumableLoader if isinstance(sampler, EpochSampler) else ClearLoader
     return kind(
         dataset,
+        sampler=sampler,  # type: ignore[arg-type]  # of the kind that the loader wants
         batch_size=batch_size,
-        sampler=sampler,
         num_workers=num_workers,
         collate_fn=collate,
         pin_memory=pin_memory,
