@@ -17,12 +17,14 @@ class StepRecorder(Callback):
         path: The file.
         stop_at: Optimiser step after which the process sends itself a signal; ``None``: none.
         number: Of the signal; 15 is SIGTERM.
+        late: Batches after that step which come before the signal.
     """
 
-    def __init__(self, path: str, stop_at: int | None = None, number: int = 15) -> None:
+    def __init__(self, path: str, stop_at: int | None = None, number: int = 15, late: int = 0) -> None:
         self.path = Path(path)
         self.stop_at = stop_at
         self.number = number
+        self.late = late
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
@@ -39,7 +41,10 @@ class StepRecorder(Callback):
         }
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        if trainer.global_step == self.stop_at:
+        if trainer.global_step != self.stop_at:
+            return
+        self.late -= 1
+        if self.late < 0:
             self.stop_at = None
             os.kill(os.getpid(), self.number)
 

@@ -66,21 +66,20 @@ def test_a_writing_that_breaks_off_leaves_the_former_file(
     assert [name.name for name in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-def test_the_newest_whole_file_is_found_with_a_warning_for_each_other(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_newest_whole_file_is_found_and_newer_ones_are_named(tmp_path: Path) -> None:
     paths = [tmp_path / f"{name}.ckpt" for name in ("oldest", "middle", "newest")]
     for moment, path in enumerate(paths):
         WholeCheckpointIO().save_checkpoint(CONTENT, path)
         os.utime(path, (moment, moment))
-    assert newest_whole(paths) == paths[2]
+    assert newest_whole(paths) == (paths[2], [])
     damage(paths[2], "truncated")
     os.utime(paths[2], (9, 9))
-    assert newest_whole(paths) == paths[1]
-    assert [record.message.split()[0] for record in caplog.records] == [str(paths[2])]
+    assert newest_whole(paths) == (paths[1], [paths[2]])
     damage(paths[1], "one bit")
     damage(paths[0], "empty")
-    assert newest_whole(paths) is None
+    whole, damaged = newest_whole(paths)
+    assert whole is None
+    assert sorted(damaged) == sorted(paths)
 
 
 def test_resuming_passes_over_a_truncated_checkpoint(
@@ -99,6 +98,7 @@ def test_resuming_passes_over_a_truncated_checkpoint(
     damage(second, "one bit")  # the last and that of the second epoch hold the same
     main([*fit_words("finetune", "run", "--resume=auto"), *every, *recording(Path("run.jsonl"))])
     assert sum("is not whole" in record.message for record in caplog.records) == 2
+    assert len(list(folder.glob("*.ckpt.damaged"))) == 2  # nothing is lost
     assert read_steps(Path("run.jsonl")) == read_steps(Path("whole.jsonl"))
     for name, tensor in checkpoint("whole")["state_dict"].items():
         assert torch.equal(tensor, checkpoint("run")["state_dict"][name]), name

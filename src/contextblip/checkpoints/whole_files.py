@@ -1,7 +1,5 @@
 """Checkpoints that are either whole or not there: written aside, flushed to the disk, then renamed."""
 
-import errno
-import logging
 import os
 import zipfile
 from collections.abc import Iterable
@@ -13,9 +11,6 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from contextblip.errors import CheckpointError
 from contextblip.replacing import replacing
-
-log = logging.getLogger(__name__)
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class WholeCheckpointIO(TorchCheckpointIO):  # type: ignore[misc]  # Lightning's is not typed for subclasses
@@ -96,17 +91,18 @@ def is_whole(path: Path) -> bool:
         return False
 
 
-def newest_whole(paths: Iterable[Path]) -> Path | None:
-    """Find the newest checkpoint that is whole; of those that are not a warning tells.
+def newest_whole(paths: Iterable[Path]) -> tuple[Path | None, list[Path]]:
+    """Find the newest checkpoint that is whole.
 
     Args:
         paths: Candidates.
 
     Returns:
-        The file, or ``None`` where none is whole.
+        The file, or ``None`` where none is whole, and the newer ones, which are damaged.
     """
+    damaged = []
     for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         if is_whole(path):
-            return path
-        log.warning("%s is not whole and is left out; an older checkpoint is tried", path)
-    return None
+            return path, damaged
+        damaged.append(path)
+    return None, damaged
