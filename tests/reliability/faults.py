@@ -24,7 +24,8 @@ class BreakLoss(Callback):
         step = pl_module.training_step
 
         def broken(batch: object) -> Tensor:
-            loss: Tensor = step(batch)
+            loss = step(batch)
+            assert isinstance(loss, Tensor)
             here = trainer.current_epoch == 0 and trainer.fit_loop.batch_idx == self.batch
             return loss * self.factor if here else loss
 

@@ -13,7 +13,7 @@ from contextblip.errors import CheckpointError
 from contextblip.replacing import replacing
 
 
-class WholeCheckpointIO(TorchCheckpointIO):  # type: ignore[misc]  # Lightning's is not typed for subclasses
+class WholeCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoints of one file, of which no half is ever found under their name."""
 
     def save_checkpoint(
@@ -100,7 +100,7 @@ def newest_whole(paths: Iterable[Path]) -> tuple[Path | None, list[Path]]:
     Returns:
         The file, or ``None`` where none is whole, and the newer ones, which are damaged.
     """
-    damaged = []
+    damaged: list[Path] = []
     for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True):
         if is_whole(path):
             return path, damaged

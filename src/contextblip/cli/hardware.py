@@ -120,8 +120,8 @@ class Trainer(LightningTrainer):
         own = getattr(kwargs.get("strategy"), "_checkpoint_io", None) is not None
         if not own and not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(WholeCheckpointIO())
-        precision = resolve_precision(precision, kwargs.get("accelerator", "auto"))
-        super().__init__(precision=precision, plugins=plugins, **kwargs)
+        resolved = resolve_precision(precision, kwargs.get("accelerator", "auto"))
+        super().__init__(precision=resolved, plugins=plugins, **kwargs)
 
 
 def resolve_accumulation(config: Namespace) -> None:
