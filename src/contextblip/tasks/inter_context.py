@@ -19,6 +19,8 @@ from contextblip.tasks.feature_memory import FeatureMemory
 from contextblip.tasks.retrieval import RetrievalTask
 from contextblip.types import RetrievalBatch
 
+IMAGES_AT_ONCE = 5  # their keys and values take 67 MB at the paper's size in fp32
+
 
 class InterContext(RetrievalTask):
     """Trains a small transformer over the candidates; all else is frozen and in evaluation mode.
@@ -175,9 +177,9 @@ class InterContext(RetrievalTask):
     def features_of(self, batch: RetrievalBatch, rows: Sequence[int]) -> list[Tensor]:
         """Give the features of some queries; on a CPU to the last bit the same in whatever batch they come.
 
-        Matrix products round differently with their sizes, so that there each query is fused alone, with the
-        images, keys and values of its set computed once for all. A GPU wants large products and takes the
-        batch as it is.
+        Matrix products round differently with their sizes, so that there each query is fused alone, with keys
+        and values that are computed once for all queries of a set; of a few images at once, since those of a
+        whole set are large. A GPU wants large products and takes the batch as it is.
 
         Args:
             batch: Queries over image sets.
@@ -189,23 +191,28 @@ class InterContext(RetrievalTask):
         if self.device.type != "cpu":
             features, mask = self.candidate_features(batch), batch["candidate_mask"][batch["set_index"]]
             return [features[row][mask[row]] for row in rows]
-        found: dict[int, Tensor] = {}
+        found: dict[int, list[Tensor]] = {row: [] for row in rows}
         sets = batch["set_index"].tolist()
         for number, of_set in groupby(sorted(rows, key=sets.__getitem__), key=sets.__getitem__):
-            candidates = self._lone_set(batch, number)
-            for row in of_set:
-                length = int(batch["attention_mask"][row].sum())
-                ids, mask = (batch[key][row : row + 1, :length] for key in ("input_ids", "attention_mask"))
-                fused, _ = self.fuse_texts(candidates, Texts(ids, mask, mask.new_zeros(1)))
-                found[row] = self.model.candidate_features(fused)
-        return [found[row] for row in rows]
+            queries = list(of_set)
+            images = batch["images"][number][batch["candidate_mask"][number]]
+            for some in images.split(IMAGES_AT_ONCE):
+                candidates = self._project(some)
+                for row in queries:
+                    found[row].append(self._fuse_alone(candidates, batch, row))
+        return [torch.cat(found[row]) for row in rows]
 
-    def _lone_set(self, batch: RetrievalBatch, number: int) -> Candidates:
-        """Encode the images of one set by themselves, and project their keys and values."""
-        mask = batch["candidate_mask"][number : number + 1]
-        images = (self.vision_cache or self.model).encode_images(batch["images"][number][mask[0]])
-        projected = self.model.text_encoder.project_images(images.image_embeds)
-        return Candidates.number(images, mask, projected)
+    def _project(self, images: Tensor) -> Candidates:
+        """Encode some images of a set and project their keys and values."""
+        encoded = (self.vision_cache or self.model).encode_images(images)
+        projected = self.model.text_encoder.project_images(encoded.image_embeds)
+        return Candidates.number(encoded, images.new_ones(1, len(images), dtype=torch.bool), projected)
+
+    def _fuse_alone(self, candidates: Candidates, batch: RetrievalBatch, row: int) -> Tensor:
+        length = int(batch["attention_mask"][row].sum())
+        ids, mask = (batch[key][row : row + 1, :length] for key in ("input_ids", "attention_mask"))
+        fused, _ = self.fuse_texts(candidates, Texts(ids, mask, mask.new_zeros(1)))
+        return self.model.candidate_features(fused)
 
     def setup(self, stage: str) -> None:
         """Prepare the run and forget features, since the frozen parts may be others than in one before.
