@@ -40,6 +40,14 @@ def test_a_damaged_file_is_no_whole_one(how: str, tmp_path: Path) -> None:
     assert not is_whole(tmp_path / "last.ckpt")
 
 
+def test_a_sharded_checkpoint_is_whole_when_its_metadata_are_there(tmp_path: Path) -> None:
+    (tmp_path / "last.ckpt").mkdir()
+    (tmp_path / "last.ckpt" / "__0_0.distcp").write_bytes(b"shard")
+    assert not is_whole(tmp_path / "last.ckpt")
+    (tmp_path / "last.ckpt" / ".metadata").write_bytes(b"written last")
+    assert is_whole(tmp_path / "last.ckpt")
+
+
 def test_what_is_written_is_read_and_nothing_else_is_left(tmp_path: Path) -> None:
     WholeCheckpointIO().save_checkpoint(CONTENT, tmp_path / "new" / "last.ckpt")
     read = WholeCheckpointIO().load_checkpoint(tmp_path / "new" / "last.ckpt", weights_only=True)

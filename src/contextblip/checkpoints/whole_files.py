@@ -79,11 +79,13 @@ def is_whole(path: Path) -> bool:
     """Read a checkpoint through and compare every part with its checksum.
 
     Args:
-        path: A file that `torch.save` wrote.
+        path: A file that `torch.save` wrote, or the folder of a sharded one.
 
     Returns:
-        Whether nothing is missing or changed.
+        Whether nothing is missing or changed; of a folder, whether it was written to its end.
     """
+    if path.is_dir():
+        return (path / ".metadata").is_file()  # which torch writes last
     try:
         with zipfile.ZipFile(path) as parts:
             return parts.testzip() is None
