@@ -243,7 +243,7 @@ class BaseDataModule(LightningDataModule):
         Returns:
             The loader.
         """
-        sampler = EpochSampler(order, size, self.batch_size, *self._replicas())
+        sampler = EpochSampler(order, size, self.batch_size, *self._replicas(), self._accumulation)
         return self._loader(dataset, sampler.batch_size, sampler, collate)
 
     def eval_loader(
@@ -251,7 +251,7 @@ class BaseDataModule(LightningDataModule):
     ) -> DataLoader[Any]:
         """Build a loader in file order; every row comes exactly once, on whatever number of devices."""
         replicas, rank = self._replicas()
-        sampler = UnpaddedSampler(size, replicas, rank) if replicas > 1 else None
+        sampler = UnpaddedSampler(size, replicas, rank, self.evaluation_batch_size) if replicas > 1 else None
         return self._loader(dataset, self.evaluation_batch_size, sampler, collate)
 
     def _loader(
@@ -288,3 +288,13 @@ class BaseDataModule(LightningDataModule):
         """Number of devices that share the data and the rank of this one."""
         kwargs = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
         return (kwargs["num_replicas"], kwargs["rank"]) if kwargs else (1, 0)
+
+    @property
+    def _accumulation(self) -> int:
+        """Batches a device and optimiser step."""
+        return int(getattr(self.trainer, "accumulate_grad_batches", 1))
+
+    @property
+    def samples_a_step(self) -> int:
+        """Samples an optimiser step, over all devices and accumulated batches."""
+        return self.batch_size * self._replicas()[0] * self._accumulation
