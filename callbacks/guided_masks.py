@@ -11,6 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
+from contextblip.draws import drawn_anywhere
 from contextblip.errors import ConfigurationError
 from contextblip.models.masking import PatchMask, patch_attention
 from contextblip.models.vision_encoder import patchify
@@ -144,7 +145,8 @@ def guided_masks(task: Pretraining, batch: CaptionBatch, *, reconstruct: bool = 
     with torch.autocast(fused.device.type, enabled=False):  # in half precision many patches would tie
         row_attention = patch_attention(cast(Tensor, attention).float(), row_weights)
     encoder = VisibleEncoder(model, patchify(batch["images"], model.config.patch_size), None)
-    guidance = Guidance(*texts, row_weights, torch.zeros_like(row_attention))
+    uniform = drawn_anywhere(len(row_attention), row_attention.device)
+    guidance = Guidance(*texts, row_weights, torch.zeros_like(row_attention), uniform)
     row_attention, mask = choose_mask(encoder, policy, row_attention, guidance, task.refine_steps)
     reconstruction = None
     if reconstruct and model.mim_decoder is not None:

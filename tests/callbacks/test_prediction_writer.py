@@ -193,7 +193,9 @@ def test_of_a_limited_run_no_more_is_expected(
 ) -> None:
     data = Asked(batches)
     data.query_ids = [("static", 0), ("static", 1), ("video", 0)]
-    trainer(PredictionWriter(), limit_predict_batches=1).predict(task, loader(data))
+    limited = trainer(PredictionWriter())
+    limited.limit_predict_batches = 1
+    limited.predict(task, loader(data))
     assert len(written(tmp_path)) == 2
 
 

@@ -21,6 +21,8 @@ FILES = {
     "pairs": ["metrics.json", "predictions.jsonl", "mmvp_vlm.csv"],
 }
 
+BATCH_SIZE = 2  # of five queries to predict
+
 
 @pytest.fixture
 def evaluate(checkout: Path, backbone: Path, world: Path) -> Callable[..., dict[str, bytes]]:
@@ -49,12 +51,11 @@ def ids(predictions: bytes) -> list[tuple[str, int]]:
 @pytest.mark.parametrize("case", CASES)
 def test_files_are_the_same_to_the_last_byte(case: str, evaluate: Callable[..., dict[str, bytes]]) -> None:
     """The last batch is smaller than the others, and the processes' shares differ."""
-    batch_size = 4 if case != "pairs" else 2
-    alone = evaluate(case, 1, batch_size)
+    alone = evaluate(case, 1, BATCH_SIZE)
     asked = ids(alone["predictions.jsonl"])
     assert len(set(asked)) == len(asked)
     for processes in (2, 3):
-        assert evaluate(case, processes, batch_size) == alone
+        assert evaluate(case, processes, BATCH_SIZE) == alone
 
 
 def test_fewer_batches_than_processes(evaluate: Callable[..., dict[str, bytes]]) -> None:

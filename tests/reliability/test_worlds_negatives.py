@@ -25,7 +25,7 @@ Captions = Callable[..., CaptionBatch]
 
 def build(kind: str, backbone: str) -> LightningModule:
     if kind == "backbone":
-        return BackbonePretraining(backbone, warmup_steps=0)
+        return BackbonePretraining(backbone, warmup_steps=0, dropout=0.0)
     sizes: dict[str, Any] = {"adapter_layers": [1, 3], "decoder_layers": 1, "decoder_heads": 2}
     return Pretraining(backbone, warmup_steps=0, **sizes)
 
