@@ -57,9 +57,9 @@ def train(checkout: Path, backbone: Path, world: Path) -> Callable[..., Found]:
 def assert_equal(found: Found, expected: Found) -> None:
     """Compare to rounding: gradients to 1e-6 each and 5e-5 of their norm, weights to 1e-6.
 
-    In fp32 a sum in another order differs by some 1e-7 of its largest part. In stage one the candidates' parts
-    all but cancel, which leaves 5e-6 of the norm, elsewhere it is 1e-7. Three steps of Adam with an eps of 1e-4
-    then differ by at most ``3 lr difference / eps``, far less than 1e-6.
+    In fp32 a sum in another order differs by some 1e-7 of its largest part. In stage one the candidates'
+    parts all but cancel, which leaves 5e-6 of the norm, elsewhere it is 1e-7. Three steps of Adam with an
+    eps of 1e-4 then differ by at most ``3 lr difference / eps``, far less than 1e-6.
     """
     assert found["gradients"].keys() == expected["gradients"].keys()
     assert found["weights"].keys() == expected["weights"].keys()
@@ -68,7 +68,7 @@ def assert_equal(found: Found, expected: Found) -> None:
         torch.testing.assert_close(found["gradients"][name], gradient, rtol=0, atol=1e-6)
         squares += float(gradient.square().sum())
         difference += float((found["gradients"][name] - gradient).square().sum())
-    assert 0 < squares
+    assert squares > 0
     assert difference**0.5 <= 5e-5 * squares**0.5
     for name, weight in expected["weights"].items():
         torch.testing.assert_close(found["weights"][name], weight, rtol=0, atol=1e-6)
