@@ -248,7 +248,7 @@ class BaseDataModule(ResumableDataModule):
         Returns:
             The loader.
         """
-        sampler = EpochSampler(order, size, self.batch_size, *self._replicas())
+        sampler = EpochSampler(order, size, self.batch_size, *self._replicas(), self._accumulation)
         loader = self._loader(dataset, sampler.batch_size, sampler, collate)
         self.continue_in(loader)
         return loader
@@ -258,7 +258,7 @@ class BaseDataModule(ResumableDataModule):
     ) -> DataLoader[Any]:
         """Build a loader in file order; every row comes exactly once, on whatever number of devices."""
         replicas, rank = self._replicas()
-        sampler = UnpaddedSampler(size, replicas, rank) if replicas > 1 else None
+        sampler = UnpaddedSampler(size, replicas, rank, self.evaluation_batch_size) if replicas > 1 else None
         return self._loader(dataset, self.evaluation_batch_size, sampler, collate)
 
     def _loader(
@@ -295,3 +295,13 @@ class BaseDataModule(ResumableDataModule):
         """Number of devices that share the data and the rank of this one."""
         kwargs = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
         return (kwargs["num_replicas"], kwargs["rank"]) if kwargs else (1, 0)
+
+    @property
+    def _accumulation(self) -> int:
+        """Batches a device and optimiser step."""
+        return int(getattr(self.trainer, "accumulate_grad_batches", 1))
+
+    @property
+    def samples_a_step(self) -> int:
+        """Samples an optimiser step, over all devices and accumulated batches."""
+        return self.batch_size * self._replicas()[0] * self._accumulation

@@ -49,17 +49,26 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
         batch_size: Rows a batch and device.
         num_replicas: Devices.
         rank: This device.
+        accumulation: Batches a device and optimiser step. An epoch that has a whole step ends with one, so
+            that steps are made of the same rows whether devices or accumulated batches share them.
 
     Raises:
         ConfigurationError: There are fewer rows than devices need for one batch each.
     """
 
     def __init__(
-        self, order: Callable[[int], Order], size: int, batch_size: int, num_replicas: int = 1, rank: int = 0
+        self,
+        order: Callable[[int], Order],
+        size: int,
+        batch_size: int,
+        num_replicas: int = 1,
+        rank: int = 0,
+        accumulation: int = 1,
     ) -> None:
         super().__init__(range(size), num_replicas=num_replicas, rank=rank)  # type: ignore[arg-type]  # only its length counts
         self.order = order
         self.size = size
+        self.accumulation = accumulation
         self._resumed_at: Position | None = None
         self.batch_size = min(batch_size, size // num_replicas)
         if self.batch_size == 0:
@@ -68,7 +77,8 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
     @property
     def batches(self) -> int:
         """Batches an epoch and device."""
-        return self.size // (self.batch_size * self.num_replicas)
+        whole = self.size // self.global_batch
+        return whole - whole % self.accumulation or whole
 
     @property
     def first_batch(self) -> int:
@@ -112,15 +122,31 @@ class EpochSampler(DistributedSampler[tuple[int, int]]):
 class UnpaddedSampler(DistributedSampler[int]):
     """Split rows among devices in blocks, without the repeats that would count a query twice.
 
+    Blocks are whole batches of the file order: what a row gives depends in its last bits, and where pairs of
+    a batch are compared in more than these, on what else is in its batch. Only where there are fewer batches
+    than devices, batches are divided.
+
     Args:
         size: Rows.
         num_replicas: Devices.
         rank: This device.
+        batch_size: Rows a batch.
+
+    Raises:
+        ConfigurationError: A device would have nothing to do, for which the others would wait.
     """
 
-    def __init__(self, size: int, num_replicas: int, rank: int) -> None:
+    def __init__(self, size: int, num_replicas: int, rank: int, batch_size: int = 1) -> None:
         super().__init__(range(size), num_replicas=num_replicas, rank=rank, shuffle=False)  # type: ignore[arg-type]  # as above
-        self.rows = range(size * rank // num_replicas, size * (rank + 1) // num_replicas)
+        if size < num_replicas:
+            raise ConfigurationError(
+                f"{size} samples cannot be shared by {num_replicas} devices, each of which evaluates one at "
+                f"least; set --trainer.devices {max(size, 1)} or fewer"
+            )
+        batch_size = batch_size if -(-size // batch_size) >= num_replicas else 1
+        batches = -(-size // batch_size)
+        first, last = (batches * place // num_replicas * batch_size for place in (rank, rank + 1))
+        self.rows = range(first, min(last, size))
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -17,6 +17,7 @@ from contextblip.optim import ScheduleName, build_optimizer, parameter_group
 from contextblip.tasks.base import ContextBLIPTask
 from contextblip.tasks.checking import check, check_numbers, check_optimizer, check_schedule
 from contextblip.tasks.mask_memory import MaskMemory, settled_mask
+from contextblip.tasks.negatives_watch import NegativesWatch
 from contextblip.tasks.peers import NegativesScope, Peers
 from contextblip.tasks.pretraining_metrics import step_metrics
 from contextblip.tasks.pretraining_step import PretrainingOutput, pretraining_forward
@@ -207,9 +208,9 @@ class Pretraining(ContextBLIPTask):
         )
 
     def on_fit_start(self) -> None:
-        """Forget the masks of an earlier run."""
+        """Forget the masks and warnings of an earlier run."""
         super().on_fit_start()
-        self._masks = MaskMemory()
+        self._masks, self._watch = MaskMemory(), NegativesWatch()
 
     def training_step(self, batch: CaptionBatch) -> Tensor:
         """Return the sum of both losses.
@@ -223,6 +224,8 @@ class Pretraining(ContextBLIPTask):
         draws = SampleDraws(batch["index"], run_seed(), self.global_step)
         output = self.run_step(batch, self._peers(), draws)
         self._log("train", output)
+        if output.fell_back is not None:
+            self._watch.note(self, output.fell_back)
         return output.loss
 
     def _peers(self) -> Peers | None:

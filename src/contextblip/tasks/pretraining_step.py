@@ -14,6 +14,7 @@ from contextblip.models.masking import MaskPolicy, PatchMask, patch_attention, r
 from contextblip.models.mim_decoder import take_patches
 from contextblip.models.vision_encoder import patchify
 from contextblip.tasks.matching import Negatives, draw_negatives, matching_labels, matching_pairs
+from contextblip.tasks.negatives_watch import fallbacks
 from contextblip.tasks.peers import Peers, Pool
 
 VisiblePixels = Callable[[Tensor], Tensor]
@@ -27,8 +28,8 @@ class PretrainingOutput(NamedTuple):
         image_features: Before the adapter, unit norm, ``(B, E)``.
         text_embeds: Text-only states, ``(B, L, D)`` where the decoder reads them, else [CLS], ``(B, 1, D)``.
         text_features: Unit norm, ``(B, E)``.
-        sim_i2t: Cosine similarities, row = image, ``(B, C)`` for the C pairs negatives are drawn from.
-        sim_t2i: Cosine similarities, row = text, ``(B, C)``.
+        sim_i2t: Cosine similarities with the C pairs negatives are drawn from, row = image, ``(B, C)``.
+        sim_t2i: The same, row = text, ``(B, C)``.
         multimodal_embeds: Fused states of the positive pairs, ``(B, L, D)``; none without a decoder.
         itm_logits: Positives, texts with negative images, images with negative texts, ``(3B, 2)``; a batch
             of one has its positive only.
@@ -43,6 +44,7 @@ class PretrainingOutput(NamedTuple):
         visible_embeds: Visible patches after the adapter, [CLS] first, ``(B, 1 + P - M, D)``.
         reconstruction: Of the masked patches, in ``mask.ids_mask`` order, ``(B, M, 3p²)``.
         target: What they are in the network's input, ``(B, M, 3p²)``.
+        fell_back: How the negatives could not be drawn, see `negatives_watch.fallbacks`.
     """
 
     image_embeds: Tensor
@@ -64,6 +66,7 @@ class PretrainingOutput(NamedTuple):
     visible_embeds: Tensor | None = None
     reconstruction: Tensor | None = None
     target: Tensor | None = None
+    fell_back: Tensor | None = None
 
 
 def pretraining_forward(
@@ -174,6 +177,7 @@ def _matching_step(
         loss=loss,
         loss_itm=loss,
         attention=None if fused.attention is None else fused.attention[:, :length],
+        fell_back=fallbacks(sim_t2i, same_image),
     )
 
 
@@ -187,9 +191,8 @@ def _reconstruction_step(
     """Step 2: encode the visible patches, fill in the masked ones and compare with the input."""
     model, decoder = encoder.model, encoder.model.mim_decoder
     visible_embeds = encoder(mask.ids_keep)
-    context = (
-        output.text_embeds if decoder is not None and decoder.text == "text" else output.multimodal_embeds
-    )
+    text_only = decoder is not None and decoder.text == "text"
+    context = output.text_embeds if text_only else output.multimodal_embeds
     reconstruction = model.decode(visible_embeds, mask.ids_keep, mask.ids_mask, context, attention_mask)
     visible, target = (take_patches(encoder.patches, ids) for ids in (mask.ids_keep, mask.ids_mask))
     if normalize_pixels:
@@ -209,8 +212,7 @@ class Guidance(NamedTuple):
     """What drives the mask of one batch.
 
     Attributes:
-        input_ids: ``(B, L)`` int64.
-        attention_mask: ``(B, L)``.
+        input_ids, attention_mask: Texts, ``(B, L)`` each.
         row_weights: Weights of the token rows, ``(B, L)``.
         noise: Added to each ranking, ``(B, P)``.
         uniform: Draws where a ranking is random.
