@@ -26,7 +26,8 @@ def test_every_subcommand_leaves_its_configuration(run: Run, capsys: pytest.Capt
     run(f"fit --config toy.yaml --experiment a/b {SHORT}")
     assert capsys.readouterr().out.endswith("Run folder: runs/a/b/version_0\n")
     assert names("runs/a/b/version_0") == {
-        "config.yaml", "configs.json", "metrics.json", "provenance.json", "events.out", "hparams.yaml", "checkpoints",
+        "config.yaml", "configs.json", "metrics.json", "provenance.json", "events.out", "hparams.yaml",
+        "checkpoints",
     }  # fmt: skip
     assert names("runs/a/b/version_0/checkpoints") == {"last.ckpt", "epoch=0-step=1.ckpt"}
     # Each can be given to the next, whichever subcommand wrote it

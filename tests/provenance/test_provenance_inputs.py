@@ -3,7 +3,7 @@
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -124,9 +124,14 @@ def test_random_and_absent_weights_have_no_hash(tmp_path: Path, monkeypatch: pyt
 
 def test_a_file_is_read_once_however_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = lay(tmp_path, {"b.pth": "w"}) / "b.pth"
-    reads: list[object] = []
+    reads: list[str] = []
     digest = hashlib.file_digest
-    monkeypatch.setattr(hashlib, "file_digest", lambda *given: reads.append(given) or digest(*given))
+
+    def counted(opened: BinaryIO, name: str) -> object:
+        reads.append(name)
+        return digest(opened, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", counted)
     monkeypatch.chdir(tmp_path)
     describe_weights(str(file), 1)
     describe_weights("b.pth", 1)
