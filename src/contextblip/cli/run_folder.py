@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from contextblip.cli.processes import is_rank_zero
 from contextblip.errors import ConfigurationError
+from contextblip.provenance.record import PROVENANCE, forget_starts
 from contextblip.run_record import METRICS, PREDICTIONS, is_tested, read_numbers, read_record
 
 CONFIG_FILE = "config.yaml"
@@ -84,15 +85,20 @@ class RunFolder:
         if not is_rank_zero() or not self.path.is_dir():
             return
         recorded = {CONFIG_FILE, *read_record(self.path).values()}
-        for config in self.configs:
-            # of training there may be checkpoints already, of an evaluation nothing is left
-            if config.name not in recorded and not config.name.startswith("config_fit"):
-                config.unlink(missing_ok=True)
+        # of training there may be checkpoints already, of an evaluation nothing is left
+        useless = [
+            config
+            for config in self.configs
+            if config.name not in recorded and not config.name.startswith("config_fit")
+        ]
+        for config in useless:
+            config.unlink(missing_ok=True)
+        forget_starts(self.path, {config.name for config in useless})
         if not self._made or any(
             (self.path / name).exists() for name in ("checkpoints", METRICS, PREDICTIONS)
         ):
             return
-        for pattern in (CONFIG_FILE, "hparams.yaml", "events.out.tfevents.*"):
+        for pattern in (CONFIG_FILE, PROVENANCE, "hparams.yaml", "events.out.tfevents.*"):
             for file in self.path.glob(pattern):
                 file.unlink()
 
