@@ -1,4 +1,4 @@
-"""Checkpoints that are either whole or not there: written aside, flushed to the disk, then renamed."""
+"""Checkpoints that are whole or not there, written aside and then renamed; none runs code when read."""
 
 import errno
 import logging
@@ -21,8 +21,31 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 class WholeCheckpointIO(TorchCheckpointIO):  # type: ignore[misc]  # Lightning's is not typed for subclasses
     """Lightning's checkpoints of one file, of which no half is ever found under their name."""
 
+    def load_checkpoint(
+        self,
+        path: str | Path,
+        map_location: Any | None = None,  # noqa: ANN401  # as torch takes it
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        """Read a checkpoint without running anything stored in it.
+
+        Args:
+            path: Where it lies.
+            map_location: As in `torch.load`; ``None``: the CPU.
+            weights_only: Always true, said outright: torch's environment variable lifts a default only.
+
+        Returns:
+            Content.
+        """
+        del weights_only
+        content: dict[str, Any] = super().load_checkpoint(path, map_location or "cpu", weights_only=True)
+        return content
+
     def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None  # noqa: ANN401
+        self,
+        checkpoint: dict[str, Any],
+        path: str | Path,
+        storage_options: Any | None = None,  # noqa: ANN401
     ) -> None:
         """Write a checkpoint beside its place, flush it to the disk and let it take that place.
 

@@ -12,6 +12,7 @@ import yaml
 
 from contextblip.cli.errors import nearest
 from contextblip.errors import ConfigurationError
+from contextblip.safe_yaml import Bounds
 
 COMMAND_LINE = "command line"
 DEFAULT_CONFIG = "lightning_cli.yaml"
@@ -132,7 +133,7 @@ def read_sources(arguments: Arguments, default_config: str) -> list[Source]:
         The defaults, each file from left to right, the command line.
 
     Raises:
-        ConfigurationError: A file is missing, is no valid YAML or gives a key twice.
+        ConfigurationError: A file is missing, lies elsewhere, is no valid YAML or gives a key twice.
     """
     sources = [
         Source(name, list(_flatten(_read_config(name)))) for name in [default_config, *arguments.configs]
@@ -185,13 +186,15 @@ def spell_out(name: str) -> str:
     return name if key.split(".")[0] in _CLASS_KEYS else f"{section}.init_args.{key}"
 
 
-class _StrictLoader(yaml.SafeLoader):
+class _StrictLoader(Bounds, yaml.SafeLoader):
     """A YAML loader that refuses a key given twice, of which YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Construct a mapping with distinct keys."""
         lines: dict[Any, int] = {}
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                continue  # no key of ours, which PyYAML says itself
             key = key_node.value
             if key in lines and key != "<<":
                 raise yaml.MarkedYAMLError(
@@ -205,7 +208,9 @@ def _read_config(name: str) -> dict[str, Any]:
     """Read a configuration file, or YAML given in place of one."""
     inline = "\n" in name or name.lstrip().startswith("{") or ": " in name
     if "://" in name and not inline:
-        return {}  # a remote file: jsonargparse fetches it
+        raise ConfigurationError(
+            f"--config {name}: runs fetch nothing from elsewhere; download the file and name it here"
+        )
     path = Path(name)
     if not inline and not path.is_file():
         raise ConfigurationError(f"--config {name}: no such file{_nearest_config(name)}")

@@ -87,6 +87,15 @@ class _Zip(_Archive):
         return self._file.open(member.handle)
 
 
+class _BoundedTarInfo(tarfile.TarInfo):
+    """A member whose header is limited: long names are read into memory whole."""
+
+    def _proc_member(self, file: tarfile.TarFile) -> tarfile.TarInfo:  # documented to be extended
+        if self.type in b"LKxgX" and self.size > _CHUNK:
+            raise DatasetError(f"{file.name}: refused: a header has {self.size:,} bytes")
+        return super()._proc_member(file)  # type: ignore[misc,no-any-return]  # not in typeshed
+
+
 class _Tar(_Archive):
     def __init__(self, path: Path, file: tarfile.TarFile) -> None:
         super().__init__(path)
@@ -196,11 +205,14 @@ def _opened(path: Path) -> Iterator[_Archive]:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as file:
             yield _Zip(path, file)
-    elif tarfile.is_tarfile(path):
-        with tarfile.open(path) as tar:
-            yield _Tar(path, tar)
-    else:
-        raise DatasetError(f"{path}: no zip and no tar, or cut short; delete it and download it again")
+        return
+    try:
+        tar = tarfile.open(path, tarinfo=_BoundedTarInfo)  # noqa: SIM115  # closed below
+    except tarfile.TarError as error:
+        problem = f"{path}: no zip and no tar, or cut short; delete it and download it again"
+        raise DatasetError(problem) from error
+    with tar:
+        yield _Tar(path, tar)
 
 
 def _extract_members(
