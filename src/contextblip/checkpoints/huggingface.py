@@ -177,7 +177,7 @@ def _shards(index: Path) -> list[str]:
         name for name in names if not isinstance(name, str) or name == ".." or Path(name).name != name
     ]:
         raise CheckpointError(f"{index}: {odd[0]!r} is no name of a file beside it; download it again")
-    return sorted(set(names))
+    return sorted(map(str, set(names)))
 
 
 def _part(values: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import errno
 import logging
 import os
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,13 @@ log = logging.getLogger(__name__)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class WholeCheckpointIO(TorchCheckpointIO):  # type: ignore[misc]  # Lightning's is not typed for subclasses
+class WholeCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoints of one file, of which no half is ever found under their name."""
 
     def load_checkpoint(
         self,
         path: str | Path,
-        map_location: Any | None = None,  # noqa: ANN401  # as torch takes it
+        map_location: Callable[..., Any] | None = None,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
         """Read a checkpoint without running anything stored in it.
@@ -38,7 +38,8 @@ class WholeCheckpointIO(TorchCheckpointIO):  # type: ignore[misc]  # Lightning's
             Content.
         """
         del weights_only
-        content: dict[str, Any] = super().load_checkpoint(path, map_location or "cpu", weights_only=True)
+        where = map_location or (lambda storage, _: storage)  # as Lightning's default
+        content: dict[str, Any] = super().load_checkpoint(path, where, weights_only=True)
         return content
 
     def save_checkpoint(
