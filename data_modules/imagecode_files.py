@@ -11,6 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from contextblip.errors import DatasetError
+from contextblip.safe_yaml import SafeLoader
 from data_modules.files import first_file, read_json, read_text, require_file, subfolders
 
 NAME = "IMAGECODE"
@@ -240,8 +241,8 @@ def read_annotations(path: Path) -> Annotations:
     )
 
 
-class _UniqueKeyLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # whichever is there
-    """A safe loader, libyaml's where it is there (a tenth of the time), that refuses a key given twice."""
+class _UniqueKeyLoader(SafeLoader):
+    """A safe loader that refuses a key given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -251,8 +252,7 @@ class _UniqueKeyLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: 
                     None, None, f'the key "{key.value}" stands twice in one mapping', key.start_mark
                 )
             seen.add(key.value)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
+        return dict(super().construct_mapping(node, deep))
 
 
 def read_propositions(path: Path) -> dict[str, int]:

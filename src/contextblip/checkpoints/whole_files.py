@@ -1,8 +1,8 @@
-"""Checkpoints that are either whole or not there: written aside, flushed to the disk, then renamed."""
+"""Checkpoints that are whole or not there, written aside and then renamed; none runs code when read."""
 
 import os
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,27 @@ from contextblip.replacing import replacing
 
 class WholeCheckpointIO(TorchCheckpointIO):
     """Lightning's checkpoints of one file, of which no half is ever found under their name."""
+
+    def load_checkpoint(
+        self,
+        path: str | Path,
+        map_location: Callable[..., Any] | None = None,
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        """Read a checkpoint without running anything stored in it.
+
+        Args:
+            path: Where it lies.
+            map_location: As in `torch.load`; ``None``: the CPU.
+            weights_only: Always true, said outright: torch's environment variable lifts a default only.
+
+        Returns:
+            Content.
+        """
+        del weights_only
+        where = map_location or (lambda storage, _: storage)  # as Lightning's default
+        content: dict[str, Any] = super().load_checkpoint(path, where, weights_only=True)
+        return content
 
     def save_checkpoint(
         self,

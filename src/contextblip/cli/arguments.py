@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -13,6 +12,7 @@ import yaml
 
 from contextblip.cli.errors import nearest
 from contextblip.errors import ConfigurationError
+from contextblip.safe_yaml import Bounds
 
 COMMAND_LINE = "command line"
 DEFAULT_CONFIG = "lightning_cli.yaml"
@@ -133,7 +133,7 @@ def read_sources(arguments: Arguments, default_config: str) -> list[Source]:
         The defaults, each file from left to right, the command line.
 
     Raises:
-        ConfigurationError: A file is missing, is no valid YAML or gives a key twice.
+        ConfigurationError: A file is missing, lies elsewhere, is no valid YAML or gives a key twice.
     """
     sources = [
         Source(name, list(_flatten(_read_config(name)))) for name in [default_config, *arguments.configs]
@@ -186,13 +186,15 @@ def spell_out(name: str) -> str:
     return name if key.split(".")[0] in _CLASS_KEYS else f"{section}.init_args.{key}"
 
 
-class _StrictLoader(yaml.SafeLoader):
+class _StrictLoader(Bounds, yaml.SafeLoader):
     """A YAML loader that refuses a key given twice, of which YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Construct a mapping with distinct keys."""
         lines: dict[Any, int] = {}
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                continue  # no key of ours, which PyYAML says itself
             key = key_node.value
             if key in lines and key != "<<":
                 raise yaml.MarkedYAMLError(
@@ -206,7 +208,9 @@ def _read_config(name: str) -> dict[str, Any]:
     """Read a configuration file, or YAML given in place of one."""
     inline = "\n" in name or name.lstrip().startswith("{") or ": " in name
     if "://" in name and not inline:
-        return {}  # a remote file: jsonargparse fetches it
+        raise ConfigurationError(
+            f"--config {name}: runs fetch nothing from elsewhere; download the file and name it here"
+        )
     path = Path(name)
     if not inline and not path.is_file():
         raise ConfigurationError(f"--config {name}: no such file{_nearest_config(name)}")
@@ -267,26 +271,3 @@ def list_experiments() -> list[str]:
         Paths of all YAML files below ``experiments``.
     """
     return sorted(str(path) for path in Path("experiments").rglob("*.yaml"))
-
-
-def named_roots(sources: list[Source]) -> set[str]:
-    """Collect the packages that a configuration names.
-
-    Args:
-        sources: What was given where.
-
-    Returns:
-        First parts of all dotted names among the values.
-    """
-
-    def walk(value: object) -> Iterator[str]:
-        if isinstance(value, dict):
-            value = list(value.values())
-        if isinstance(value, list):
-            for item in value:
-                yield from walk(item)
-        elif isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value):
-            yield value.split(".")[0]
-
-    roots = {root for source in sources for _, value in source.entries for root in walk(value)}
-    return roots - {"jsonargparse"}  # it may not be allowed: a value could then lift the limit itself

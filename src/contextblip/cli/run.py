@@ -12,8 +12,8 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from lightning.pytorch import Trainer as LightningTrainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
-from contextblip.cli.arguments import Arguments, Source, find_default_config, named_roots, read_sources
-from contextblip.cli.checkpoint import compare_with_checkpoint, resolve_checkpoint
+from contextblip.cli.arguments import Arguments, Source, find_default_config, read_sources
+from contextblip.cli.checkpoint import compare_with_checkpoint, refuse_code, resolve_checkpoint
 from contextblip.cli.checks import check_nothing_lost
 from contextblip.cli.computing import add_computing_keys, computing_callbacks
 from contextblip.cli.config_file import RunConfigCallback
@@ -21,7 +21,7 @@ from contextblip.cli.errors import ParsingError, hidden_mistake, one_line
 from contextblip.cli.hardware import Trainer, resolve_accumulation, resolve_precision
 from contextblip.cli.model_checkpoint import ModelCheckpoint
 from contextblip.cli.noise import quiet
-from contextblip.cli.parser import CommandParser, DiscardLog, limited_imports
+from contextblip.cli.parser import CommandParser, DiscardLog, limited_imports, named_roots
 from contextblip.cli.parsing_errors import explain_parsing
 from contextblip.cli.processes import say
 from contextblip.cli.results import print_metrics
@@ -193,6 +193,7 @@ class ContextBLIPCLI(LightningCLI):
             config["ckpt_path"] = find_resumable(config, self.arguments.subcommand)
         if config["ckpt_path"] is not None:
             config["ckpt_path"] = resolve_checkpoint(config["ckpt_path"], config["run_dir"])
+            refuse_code(config, allowed="--allow-code" in self.arguments.flags)
             compare_with_checkpoint(config["ckpt_path"], config["model"])
 
     def before_instantiate_classes(self) -> None:
@@ -251,9 +252,10 @@ class ContextBLIPCLI(LightningCLI):
         return super()._instantiate_trainer(config, [*callbacks, *computing_callbacks(self.run_config)])
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        """Keep Lightning's table of metrics back; ours says the number of queries beside each."""
+        """Let no checkpoint run code, and keep Lightning's table of metrics back, which says no n."""
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
-        return kwargs | {"verbose": False} if "verbose" in kwargs else kwargs
+        fixed = {"weights_only": True, "verbose": False}
+        return kwargs | {key: value for key, value in fixed.items() if key in kwargs}
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run, then say what came out and where it lies."""
