@@ -21,6 +21,7 @@ from contextblip.run_record import (
     read_record,
 )
 from contextblip.worlds import World, asks_for_miniature, is_drawn
+from contextblip.yaml_text import load_yaml
 
 DATASETS = {
     "ImageCoDeDataModule": "IMAGECODE",
@@ -231,7 +232,7 @@ def _inner_runs(folder: Path) -> str:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506  # both are safe
+        content = load_yaml(path.read_text(encoding="utf-8"), _LOADER)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigurationError(f"{path} cannot be read as YAML ({reason}); repeat the run") from error
