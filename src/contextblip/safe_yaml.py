@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import yaml
 
 # what aliases may stand for; published files and our own configurations have none
@@ -55,6 +57,28 @@ class Bounds:
 
 class SafeLoader(Bounds, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """PyYAML's safe loader, libyaml's where it is there (a tenth of the time), with bounds."""
+
+
+def load_yaml(text: str, loader: Any = SafeLoader) -> Any:  # noqa: ANN401  # YAML holds anything
+    """Load a YAML document.
+
+    Args:
+        text: The document.
+        loader: A safe loader's class, with `Bounds`.
+
+    Returns:
+        Its content.
+
+    Raises:
+        yaml.YAMLError: It is no YAML, goes beyond the bounds, or holds a value that there is none of, such
+            as a date of month 13.
+    """
+    try:
+        return yaml.load(text, Loader=loader)  # noqa: S506  # callers give safe ones
+    except RecursionError as error:
+        raise yaml.YAMLError("nested too deeply") from error
+    except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
+        raise yaml.YAMLError(str(error)) from error
 
 
 def _check_aliases(root: yaml.Node) -> None:

@@ -7,8 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 
 from contextblip.cli import main
+
+# The same examples on every machine and every day; a slow machine is no failure
+settings.register_profile("reliability", max_examples=100, derandomize=True, deadline=None, database=None)
+settings.load_profile("reliability")
 
 Words = Callable[..., list[str]]
 Fit = Callable[..., None]

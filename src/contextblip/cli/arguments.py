@@ -12,7 +12,7 @@ import yaml
 
 from contextblip.cli.errors import nearest
 from contextblip.errors import ConfigurationError
-from contextblip.safe_yaml import Bounds
+from contextblip.safe_yaml import Bounds, load_yaml
 
 COMMAND_LINE = "command line"
 DEFAULT_CONFIG = "lightning_cli.yaml"
@@ -153,7 +153,7 @@ def _command_line_entries(options: list[str]) -> Iterator[tuple[str, Any]]:
             value = options[position]
             position += 1
         try:
-            loaded = yaml.safe_load(value)
+            loaded = load_yaml(value)
         except yaml.YAMLError:
             loaded = value
         yield from _flatten({key[2:]: loaded})
@@ -194,7 +194,9 @@ class _StrictLoader(Bounds, yaml.SafeLoader):
         lines: dict[Any, int] = {}
         for key_node, _ in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                continue  # no key of ours, which PyYAML says itself
+                raise yaml.MarkedYAMLError(
+                    problem="a key must be a word, no list or mapping", problem_mark=key_node.start_mark
+                )
             key = key_node.value
             if key in lines and key != "<<":
                 raise yaml.MarkedYAMLError(
@@ -216,7 +218,7 @@ def _read_config(name: str) -> dict[str, Any]:
         raise ConfigurationError(f"--config {name}: no such file{_nearest_config(name)}")
     where = "--config" if inline else name
     try:
-        content = yaml.load(name if inline else path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 safe
+        content = load_yaml(name if inline else path.read_text(encoding="utf-8"), _StrictLoader)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigurationError(f"{where}{line}: no valid YAML: {error.problem or error.context}") from error

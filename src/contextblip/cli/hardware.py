@@ -140,9 +140,14 @@ def resolve_accumulation(config: Namespace) -> None:
     total = data.get("global_batch_size")
     if total is None:
         return
-    devices = count_devices(trainer["accelerator"], trainer["devices"])
-    if data["batch_size"] < 1:
-        raise ConfigurationError(f"data.batch_size is {data['batch_size']}, but must be 1 or more")
+    counts = {f"data.{key}": data[key] for key in ("batch_size", "global_batch_size")}
+    for key, value in {**counts, "trainer.num_nodes": trainer["num_nodes"]}.items():
+        if value < 1:
+            raise ConfigurationError(f"{key} is {value}, but must be 1 or more")
+    try:
+        devices = count_devices(trainer["accelerator"], trainer["devices"])
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"trainer.devices {trainer['devices']!r}: {error}") from error
     at_once = data["batch_size"] * devices * trainer["num_nodes"]
     product = f"batch_size {data['batch_size']} x {devices} devices x {trainer['num_nodes']} nodes"
     if total % at_once:

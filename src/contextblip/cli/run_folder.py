@@ -40,6 +40,8 @@ class RunFolder:
             ConfigurationError: ``run_dir`` holds another run.
         """
         given: str | None = config["run_dir"]
+        for key in ("run_dir", "experiment"):
+            _check_name(key, config[key])
         if _is_launched_child():
             self.path = Path(os.environ[HANDED_ON])
         elif given is not None:
@@ -148,6 +150,12 @@ def shown(path: Path) -> str:
     """
     whole = path.absolute()
     return str(whole.relative_to(Path.cwd())) if whole.is_relative_to(Path.cwd()) else str(whole)
+
+
+def _check_name(key: str, value: str | None) -> None:
+    """Refuse what no file system takes."""
+    if "\0" in (value or ""):
+        raise ConfigurationError(f"{key} {value!r}: no folder can have that name")
 
 
 def _experiment_folder(config: Namespace) -> Path:
