@@ -1,6 +1,7 @@
 """A soak sees growing memory and files for what they are, in real processes too."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def test_files_left_open_and_children_are_seen() -> None:
 
 
 def test_a_training_that_fails_is_no_result() -> None:
-    with pytest.raises(soak.subprocess.CalledProcessError):
+    with pytest.raises(subprocess.CalledProcessError):
         soak.watch([sys.executable, "-c", "raise SystemExit(3)"], every_s=0.01)
 
 

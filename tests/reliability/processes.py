@@ -37,7 +37,9 @@ def run(words: list[str], folder: Path, log: Path) -> None:
     assert process.exitcode == 0, log.read_text(encoding="utf-8")[-2000:]
 
 
-def _run(words: list[str], folder: str, log: str, file_limit: int | None) -> None:
+def _run(words: list[str], folder: str, log: str, file_limit: int | None = None) -> None:
+    # this process has its parent's way of starting others; those of a real command are forked, and end with it
+    multiprocessing.set_start_method("fork", force=True)
     os.chdir(folder)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(descriptor, 1)

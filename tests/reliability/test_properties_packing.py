@@ -26,7 +26,8 @@ def states_of(texts: int, length: int, width: int = 3) -> Tensor:
     width=st.integers(1, 4),
 )
 def test_what_is_packed_comes_back_to_its_place(kept: Tensor, width: int) -> None:
-    tokens, padded = Tokens.of(kept), states_of(*kept.shape, width)
+    texts, length = kept.shape
+    tokens, padded = Tokens.of(kept), states_of(texts, length, width)
     packed = tokens.pack(padded)
     assert packed.shape == (int(kept.sum()), width)
     assert torch.equal(tokens.pad(packed), padded * kept[..., None])

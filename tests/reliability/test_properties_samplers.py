@@ -73,7 +73,7 @@ def test_a_resumed_epoch_is_exactly_what_was_left(
     done = data.draw(st.integers(0, len(whole)))
     samplers = samplers_of(size, batch, world, epoch)
     for sampler in samplers:
-        sampler.resume(Position(epoch, done * sampler.global_batch))
+        sampler.resume(Position(epoch, done, sampler.global_batch))
     assert global_batches(samplers) == whole[done:]
     for sampler in samplers:
         sampler.set_epoch(epoch + 1)  # later epochs are whole again
@@ -93,7 +93,7 @@ def test_other_devices_go_on_with_the_same_global_batches(
     for done in range(steps + 1):
         samplers = samplers_of(size, together // after, after, 0)
         for sampler in samplers:
-            sampler.resume(Position(0, done * together))
+            sampler.resume(Position(0, done, together))
         assert global_batches(samplers) == whole[done:]
 
 

@@ -94,9 +94,12 @@ def one_query(batch: RetrievalBatch, row: int) -> RetrievalBatch:
         "images": batch["images"][number : number + 1],
         "candidate_mask": batch["candidate_mask"][number : number + 1],
         "set_index": torch.tensor([0]),
-        **{key: batch[key][rows] for key in ("input_ids", "attention_mask", "target_index", "is_video")},
+        "input_ids": batch["input_ids"][rows],
+        "attention_mask": batch["attention_mask"][rows],
+        "target_index": batch["target_index"][rows],
+        "is_video": batch["is_video"][rows],
         "queries": batch["queries"][rows],
-    }  # type: ignore[typeddict-item]  # keys from a loop
+    }
 
 
 def test_another_fit_starts_without_memory(

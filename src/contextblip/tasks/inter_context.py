@@ -196,7 +196,7 @@ class InterContext(RetrievalTask):
         for number, of_set in groupby(sorted(rows, key=sets.__getitem__), key=sets.__getitem__):
             queries = list(of_set)
             images = batch["images"][number][batch["candidate_mask"][number]]
-            for some in images.split(IMAGES_AT_ONCE):
+            for some in torch.split(images, IMAGES_AT_ONCE):
                 candidates = self._project(some)
                 for row in queries:
                     found[row].append(self._fuse_alone(candidates, batch, row))
