@@ -142,8 +142,8 @@ def _read_official(files: Files, split: Split) -> Iterator[CaptionedImage]:
         number = row["id"] if "id" in row else row["image_id"]
         if number not in images:
             raise DatasetError(
-                f"{NAME}: {regions} and {image_data} do not fit together (image {number!r:.60} is only in the "
-                "first); download both again"
+                f"{NAME}: {regions} and {image_data} do not fit together (image {number!r:.60} is only in "
+                "the first); download both again"
             )
         if number in seen:
             raise _twice(regions, number)

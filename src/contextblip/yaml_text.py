@@ -22,8 +22,8 @@ def load_yaml(text: str, loader: Any = yaml.SafeLoader) -> Any:  # noqa: ANN401 
         Its content.
 
     Raises:
-        yaml.YAMLError: It is no YAML, holds a value that there is none of, such as a date of month 13, is nested
-            more than `DEEPEST` deep or, its aliases written out, has more than `MOST_VALUES` values.
+        yaml.YAMLError: It is no YAML, holds a value that there is none of, such as a date of month 13, is
+            nested more than `DEEPEST` deep or, its aliases written out, has more than `MOST_VALUES` values.
     """
     try:
         content = yaml.load(text, Loader=loader)  # noqa: S506  # callers give safe ones

@@ -18,7 +18,11 @@ Words = Callable[..., list[str]]
 Fit = Callable[..., None]
 
 TASK = {
-    "pretrain": ["--config=experiments/pretrain.yaml", "--model.adapter_layers=[3,12]", "--model.decoder_layers=1"],
+    "pretrain": [
+        "--config=experiments/pretrain.yaml",
+        "--model.adapter_layers=[3,12]",
+        "--model.decoder_layers=1",
+    ],
     "finetune": ["--config=experiments/finetune.yaml", "--model.adapter_layers=[3,12]"],
     "intercontext": ["--config=experiments/inter_context.yaml", "--model.adapter_layers=[3,12]"],
 }

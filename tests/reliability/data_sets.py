@@ -116,7 +116,13 @@ def _write_coco_layouts(folder: Path) -> None:
             sentences = [{"raw": text, "tokens": text.split()} for text in texts]
             place = f"{split}2017"
             karpathy.append(
-                {"filepath": place, "filename": name, "cocoid": number, "split": split, "sentences": sentences}
+                {
+                    "filepath": place,
+                    "filename": name,
+                    "cocoid": number,
+                    "split": split,
+                    "sentences": sentences,
+                }
             )
             rows += [
                 {"image": f"{place}/{name}", "caption": text, "image_id": f"coco_{number}"} for text in texts

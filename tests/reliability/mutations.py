@@ -1,4 +1,4 @@
-"""Broken copies of files: what a bad disk, a cut download, a slip of the hand or a wrong editor make of them."""
+"""Broken copies of files: what a bad disk, a cut download or a slip of the hand make of them."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -24,15 +24,44 @@ STRANGE: tuple[object, ...] = (
     *(None, True, False, "", " ", "null", "nan", "0x1f", "1e999", "a" * 10_000, LONG_NUMBER),
     *(0, -1, 1, 2, 3, 0.5, 1.5, -0.0, 2**31, 2**63, 10**400, 1e-320),
     *(float("nan"), float("inf"), float("-inf")),
-    *("\0", "\ud83d", "é漢😀\u202e", "a\nb\r\nc", "\\", "%s{}", "../../x", "/", "~", "2024-13-45", "- x", "*a"),
-    *("auto", "last", "random:base", "torch.nn.Linear", "os.system", "contextblip.tasks", "data_modules.None"),
+    *(
+        "\0",
+        "\ud83d",
+        "é漢😀\u202e",
+        "a\nb\r\nc",
+        "\\",
+        "%s{}",
+        "../../x",
+        "/",
+        "~",
+        "2024-13-45",
+        "- x",
+        "*a",
+    ),
+    *(
+        "auto",
+        "last",
+        "random:base",
+        "torch.nn.Linear",
+        "os.system",
+        "contextblip.tasks",
+        "data_modules.None",
+    ),
     *([], {}, [[]], [None], ["x", 1], {"": ""}, {"class_path": 1}, {"class_path": "callbacks.MetricsWriter"}),
     *(nested(20), nested(300)),
 )
 LINES = (
     *("? [a, b]\n: c", "a: &a [*a]", "<<: 1", "<<: {experiment: x}", "!!python/object/apply:os.system [ls]"),
     *("--- \n---", "%YAML 9.9", "- x", "\t", "x", ":", "{", "'", '"', "1: 2", "null: null", "true: no"),
-    *("when: 2024-13-45", "model: 3", "data: {}", "trainer:", "when: 0000-00-00 99:99:99", "=: 1", "? {}\n: {}"),
+    *(
+        "when: 2024-13-45",
+        "model: 3",
+        "data: {}",
+        "trainer:",
+        "when: 0000-00-00 99:99:99",
+        "=: 1",
+        "? {}\n: {}",
+    ),
     *("a: " + "[" * DEEP, "a: 1e", "a: !!int x", "a: !!float []", "a: !!binary 3", "a: *b", "é漢😀: \u2028"),
     "x: &x [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"
     + "".join(f"\nx{n}: &x{n} [{', '.join(['*x' + (str(n - 1) if n else '')] * 10)}]" for n in range(9)),
@@ -115,7 +144,9 @@ def damage_tree(value: object, draws: Random) -> object:
             case 2 if holder is not root:
                 del holder[key]
             case 3 if isinstance(holder, dict) and holder is not root:
-                holder[draws.choice([f"{key}s", str(key)[:-1], "", "\0", "é", str(key).upper()])] = holder.pop(key)
+                holder[draws.choice([f"{key}s", str(key)[:-1], "", "\0", "é", str(key).upper()])] = (
+                    holder.pop(key)
+                )
             case 4:
                 holder[key] = draws.choice([[holder[key]], {"a": holder[key]}, str(holder[key])])
             case _:

@@ -63,9 +63,7 @@ def refuse(checkout: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., 
 
 
 @pytest.mark.parametrize(("text", "said"), {**ENDLESS, "? [a]\n: b": "a key must be a word"}.items(), ids=str)
-def test_such_a_configuration_or_sweep_is_one_line(
-    text: str, said: str, refuse: Callable[..., str]
-) -> None:
+def test_such_a_configuration_or_sweep_is_one_line(text: str, said: str, refuse: Callable[..., str]) -> None:
     Path("broken.yaml").write_text(text)
     line = refuse("fit", "--config=experiments/pretrain.yaml", "--config=broken.yaml")
     assert line.startswith("error: broken.yaml")
@@ -108,7 +106,9 @@ def as_yaml(keys: list[str], value: str) -> str:
         ("seed_everything: 4294967296", "error: value.yaml:1: seed_everything is 4294967296, expected 0"),
     ],
 )
-def test_sections_without_keys_and_seeds_out_of_range(text: str, said: str, refuse: Callable[..., str]) -> None:
+def test_sections_without_keys_and_seeds_out_of_range(
+    text: str, said: str, refuse: Callable[..., str]
+) -> None:
     Path("value.yaml").write_text(text)
     assert refuse("fit", "--config=experiments/finetune.yaml", "--config=value.yaml").startswith(said)
 
@@ -124,9 +124,9 @@ def test_a_png_with_broken_pixels_is_never_taken_for_whole(tmp_path: Path, place
     content[start : start + 40] = bytes(40)
     path = tmp_path / "x.png"
     path.write_bytes(content)
-    with pytest.raises(DatasetError, match=r"^D: cannot read image .*x\.png \("):
-        with readable_image(path, "D") as image:
-            image.load()
+    said = pytest.raises(DatasetError, match=r"^D: cannot read image .*x\.png \(")
+    with said, readable_image(path, "D") as image:
+        image.load()
 
 
 def test_an_archive_whose_members_lie_before_it(tmp_path: Path) -> None:
@@ -138,7 +138,9 @@ def test_an_archive_whose_members_lie_before_it(tmp_path: Path) -> None:
     (offset,) = struct.unpack_from("<L", content, end + 16)
     struct.pack_into("<L", content, end + 16, offset + 7)
     path.write_bytes(content)
-    with pytest.raises(DatasetError, match=r"x\.zip is no complete zip archive \(its directory places members"):
+    with pytest.raises(
+        DatasetError, match=r"x\.zip is no complete zip archive \(its directory places members"
+    ):
         ImageArchive(path, "D")
 
 
@@ -161,11 +163,11 @@ def test_halves_of_characters_are_refused_where_they_stand(tmp_path: Path) -> No
     path = tmp_path / "image_filenames_valid.json"
     for content in ({"s": {"0": "half \ud83d"}}, {"\ud83d": {"0": "whole"}}):
         path.write_text(json.dumps(content))
-        with pytest.raises(DatasetError, match="with half of a character") as error:
+        with pytest.raises(DatasetError, match="surrogates not allowed") as error:
             read_descriptions(path)
         str(error.value).encode()
     path.write_text(json.dumps({"s": ["\ud83d.jpg"]}))
-    with pytest.raises(DatasetError, match="with half of a character"):
+    with pytest.raises(DatasetError, match="surrogates not allowed"):
         read_image_order([tmp_path], "valid")
 
 

@@ -64,7 +64,8 @@ def refused_if(wrong: bool) -> Iterator[None]:
 
 @given(
     rows=st.lists(
-        st.tuples(TEXTS, st.lists(TEXTS, min_size=1, max_size=3), st.one_of(st.none(), IDS, TEXTS)), max_size=6
+        st.tuples(TEXTS, st.lists(TEXTS, min_size=1, max_size=3), st.one_of(st.none(), IDS, TEXTS)),
+        max_size=6,
     ),
     ascii_only=AS_ASCII,
 )
@@ -109,9 +110,7 @@ def test_captions_in_cocos_form(
         (f"train2017/{name}", [text for _, (owner, text) in mixed if owner == number])
         for number, (name, _) in images.items()
     ]
-    wrong = not all(
-        is_path(name) and all(map(is_writable, texts)) for name, texts in images.values()
-    )
+    wrong = not all(is_path(name) and all(map(is_writable, texts)) for name, texts in images.values())
     with folder_with("captions_train2017.json", content, ascii_only) as folder, refused_if(wrong):
         read = list(locate_coco(folder).read("train"))
         assert [(image.path, image.captions) for image in read] == expected
@@ -119,17 +118,21 @@ def test_captions_in_cocos_form(
 
 @given(
     images=st.dictionaries(
-        IDS, st.tuples(TEXTS, st.sampled_from(["train", "restval", "val", "test"]), st.lists(TEXTS, max_size=3)),
+        IDS,
+        st.tuples(TEXTS, st.sampled_from(["train", "restval", "val", "test"]), st.lists(TEXTS, max_size=3)),
         max_size=5,
     ),
     ascii_only=AS_ASCII,
 )
-def test_captions_in_karpathys_form(
-    images: dict[int, tuple[str, str, list[str]]], ascii_only: bool
-) -> None:
+def test_captions_in_karpathys_form(images: dict[int, tuple[str, str, list[str]]], ascii_only: bool) -> None:
     content = {
         "images": [
-            {"cocoid": number, "filename": name, "split": split, "sentences": [{"raw": text} for text in texts]}
+            {
+                "cocoid": number,
+                "filename": name,
+                "split": split,
+                "sentences": [{"raw": text} for text in texts],
+            }
             for number, (name, split, texts) in images.items()
         ],
         "dataset": "coco",
@@ -196,7 +199,9 @@ def test_propositions_and_image_names_of_imagecode(lists: dict[str, list[str]], 
 
 @given(
     sets=st.dictionaries(
-        WRITABLE, st.dictionaries(st.integers(0, 10**20).map(str), WRITABLE, min_size=1, max_size=4), max_size=4
+        WRITABLE,
+        st.dictionaries(st.integers(0, 10**20).map(str), WRITABLE, min_size=1, max_size=4),
+        max_size=4,
     ),
     flow=st.sampled_from([None, True, False]),
 )
@@ -220,15 +225,11 @@ def test_phenomena_of_imagecode(sets: dict[str, dict[str, str]], flow: bool | No
 
 
 @given(
-    pairs=st.dictionaries(
-        st.integers(0, 10**9), st.tuples(TEXTS, TEXTS, TEXTS), min_size=1, max_size=5
-    ),
+    pairs=st.dictionaries(st.integers(0, 10**9), st.tuples(TEXTS, TEXTS, TEXTS), min_size=1, max_size=5),
     shuffled=st.randoms(),
     mark=st.booleans(),
 )
-def test_questions_of_mmvp(
-    pairs: dict[int, tuple[str, str, str]], shuffled: object, mark: bool
-) -> None:
+def test_questions_of_mmvp(pairs: dict[int, tuple[str, str, str]], shuffled: object, mark: bool) -> None:
     """Rows in any order, with or without a byte order mark."""
     rows = [
         row

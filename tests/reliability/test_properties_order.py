@@ -8,13 +8,12 @@ from contextblip.candidate_order import candidate_number, sort_candidates
 SUFFIXES = st.sampled_from(["jpg", "jpeg", "png", "JPG", "PNG"])
 FRAMES = st.one_of(st.integers(0, 12), st.integers(0, 10**6), st.integers(0, 10**30))
 OTHERS = st.one_of(
-    st.text(max_size=12), st.sampled_from(["Thumbs.db", "._img3.jpg", "img.jpg", "img-1.jpg", "img1.jpg.part"])
+    st.text(max_size=12),
+    st.sampled_from(["Thumbs.db", "._img3.jpg", "img.jpg", "img-1.jpg", "img1.jpg.part"]),
 )
 
 
-@given(
-    frames=st.lists(FRAMES, min_size=1, max_size=12, unique=True), suffix=SUFFIXES, random=st.randoms()
-)
+@given(frames=st.lists(FRAMES, min_size=1, max_size=12, unique=True), suffix=SUFFIXES, random=st.randoms())
 def test_a_target_is_the_rank_of_its_frame_number(frames: list[int], suffix: str, random: object) -> None:
     names = [f"img{frame}.{suffix}" for frame in frames]
     listed = names.copy()

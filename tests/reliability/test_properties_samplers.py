@@ -80,7 +80,9 @@ def test_a_resumed_epoch_is_exactly_what_was_left(
     assert global_batches(samplers) == global_batches(samplers_of(size, batch, world, epoch + 1))
 
 
-@given(batch=st.integers(1, 8), steps=st.integers(1, 6), worlds=st.sampled_from([(1, 2), (2, 1), (4, 2), (2, 6)]))
+@given(
+    batch=st.integers(1, 8), steps=st.integers(1, 6), worlds=st.sampled_from([(1, 2), (2, 1), (4, 2), (2, 6)])
+)
 def test_other_devices_go_on_with_the_same_global_batches(
     batch: int, steps: int, worlds: tuple[int, int]
 ) -> None:
@@ -162,18 +164,14 @@ def test_an_epoch_of_captions_takes_each_as_often_as_its_weight_says(
     assert rows.tolist() == order(epoch).tolist()
 
 
-@given(
-    images=st.integers(0, 400), fraction=st.floats(0, 1, exclude_max=True), group=st.integers(1, 20)
-)
+@given(images=st.integers(0, 400), fraction=st.floats(0, 1, exclude_max=True), group=st.integers(1, 20))
 def test_held_out_images_and_the_rest_are_all(images: int, fraction: float, group: int) -> None:
     parts = hold_out(images, fraction, group)
     assert sorted([*parts["train"].tolist(), *parts["val"].tolist()]) == list(range(images))
     assert not {row // group for row in parts["train"]} & {row // group for row in parts["val"]}
 
 
-@given(
-    seed=st.integers(0, 2**31), epoch=EPOCHS, size=st.integers(1, 120), data=st.data()
-)
+@given(seed=st.integers(0, 2**31), epoch=EPOCHS, size=st.integers(1, 120), data=st.data())
 def test_replacements_try_every_other_row_once(seed: int, epoch: int, size: int, data: st.DataObject) -> None:
     row = data.draw(st.integers(0, size - 1))
     tried = [substitute_row(seed, epoch, row, attempt, size) for attempt in range(size - 1)]

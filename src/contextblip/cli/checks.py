@@ -9,7 +9,7 @@ from lightning.fabric.utilities.seed import max_seed_value, min_seed_value
 
 from contextblip.cli.arguments import CLASS_SECTIONS, COMMAND_LINE, Source
 from contextblip.cli.parser import class_arguments
-from contextblip.cli.parsing_errors import place
+from contextblip.cli.parsing_errors import place as place_of
 from contextblip.cli.processes import warn
 from contextblip.errors import ConfigurationError
 
@@ -31,12 +31,13 @@ def check_values(config: Namespace, sources: list[Source]) -> None:
         if not isinstance(value := config.get(section), Namespace):
             shown = "nothing" if value is None else repr(value)
             raise ConfigurationError(
-                f"{place(section, sources)} must hold keys and values, not {shown:.60}; leave it out for the defaults"
+                f"{place_of(section, sources)} must hold keys and values, not {shown:.60}; "
+                "leave it out for the defaults"
             )
     seed = config.get("seed_everything")
     if isinstance(seed, int) and not min_seed_value <= seed <= max_seed_value:
         raise ConfigurationError(
-            f"{place('seed_everything', sources)} is {seed}, expected {min_seed_value} to {max_seed_value}"
+            f"{place_of('seed_everything', sources)} is {seed}, expected {min_seed_value} to {max_seed_value}"
         )
 
 

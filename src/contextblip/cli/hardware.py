@@ -114,7 +114,9 @@ class Trainer(LightningTrainer):
 
     def __init__(self, *, precision: Precision | None = None, **kwargs: Any) -> None:  # noqa: ANN401
         plugins = kwargs.pop("plugins", None) or []
-        plugins = list(plugins) if isinstance(plugins, Sequence) and not isinstance(plugins, str) else [plugins]
+        plugins = (
+            list(plugins) if isinstance(plugins, Sequence) and not isinstance(plugins, str) else [plugins]
+        )
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(WholeCheckpointIO())
         precision = resolve_precision(precision, kwargs.get("accelerator", "auto"))
