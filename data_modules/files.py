@@ -13,7 +13,6 @@ __all__ = [
     "ImageFinder",
     "ImageReference",
     "Links",
-    "as_text",
     "first_file",
     "image_roots",
     "read_json",
@@ -110,27 +109,6 @@ def read_text(path: Path, dataset: str) -> str:
         raise DatasetError(f"{dataset}: {path} cannot be read ({error.strerror}); restore it") from error
 
 
-def as_text(value: str, what: str) -> str:
-    """Check that a text can be written as UTF-8: JSON may escape one half of a character alone.
-
-    Args:
-        value: The text.
-        what: What it is, for the message.
-
-    Returns:
-        The same text.
-
-    Raises:
-        ValueError: It cannot.
-    """
-    if not value.isascii():  # known without a look at the characters
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(f"{what} is {value!r:.60}, with half of a character") from error
-    return value
-
-
 def read_json(path: Path, dataset: str, unique_keys: bool = False) -> Any:  # noqa: ANN401  # JSON holds anything
     """Read a JSON file.
 
@@ -159,10 +137,12 @@ def read_json(path: Path, dataset: str, unique_keys: bool = False) -> Any:  # no
 
     text = read_text(path, dataset)
     try:
-        return json.loads(text, object_pairs_hook=unique if unique_keys else None)
+        content = json.loads(text, object_pairs_hook=unique if unique_keys else None)
+        if "\\ud" in text or "\\uD" in text:  # maybe half of a character, which no tokenizer takes
+            json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:  # a ValueError also for a number of 5,000 digits
-        reason = "nested too deeply" if isinstance(error, RecursionError) else error
-        raise DatasetError(f"{dataset}: {path} is not valid JSON ({reason}); download it again") from error
+        raise DatasetError(f"{dataset}: {path} is not valid JSON ({error}); download it again") from error
+    return content
 
 
 class Links:

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,8 +11,8 @@ from typing import Any, Literal
 import yaml
 
 from contextblip.errors import DatasetError
-from contextblip.safe_yaml import SafeLoader
-from data_modules.files import as_text, first_file, read_json, read_text, require_file, subfolders
+from contextblip.safe_yaml import SafeLoader, load_yaml
+from data_modules.files import first_file, read_json, read_text, require_file, subfolders
 
 NAME = "IMAGECODE"
 FOLDERS = ("imagecode", "ImageCoDe", "IMAGECODE", "imagecode/data", "data")
@@ -47,7 +47,7 @@ SET_SIZE = 10
 # the first entries of the file carry all codes, those up to the second number four of them, the rest none
 CHALLENGING_ENTRIES = 200
 ANNOTATED_ENTRIES = 1002
-_TARGET = re.compile(r"0|[1-9][0-9]{0,99}")  # a set has ten images; Python refuses thousands of digits
+_TARGET = re.compile(r"0|[1-9][0-9]{0,99}")  # Python refuses thousands of digits
 # ids of YouTube have eleven characters, but not in all published names
 _OFFICIAL_NAME = re.compile(
     r"open-images-\d+_[0-9a-f]{16}"
@@ -120,14 +120,12 @@ def read_descriptions(path: Path) -> Descriptions:
 
 def _read_set(path: Path, name: str, texts: object) -> list[tuple[int, str]]:
     def refuse(problem: str) -> DatasetError:
-        shown = name.encode("utf-8", "backslashreplace").decode()  # or the message could not be printed
         return DatasetError(
-            f"{NAME}: {path}, set {shown}: {problem}; correct the entry or download the file again"
+            f"{NAME}: {path}, set {name}: {problem}; correct the entry or download the file again"
         )
 
     if not isinstance(texts, dict | list):
         raise refuse(f"its descriptions are of type {type(texts).__name__}, expected an object or a list")
-    _check_writable(name, refuse)
     keyed = texts.items() if isinstance(texts, dict) else ((None, text) for text in texts)
     rows: list[tuple[int, str]] = []
     for number, (key, text) in enumerate(keyed):
@@ -138,17 +136,8 @@ def _read_set(path: Path, name: str, texts: object) -> list[tuple[int, str]]:
             raise refuse(f"{label} is of type {type(text).__name__}, not a text")
         if not text.strip():
             raise refuse(f"{label} has an empty text")
-        _check_writable(text, refuse)
         rows.append((-1 if key is None else int(key), text))
     return rows
-
-
-def _check_writable(text: str, refuse: Callable[[str], DatasetError]) -> None:
-    """Refuse half of a character, which neither the tokenizer nor any file would take."""
-    try:
-        as_text(text, "a text or name")
-    except ValueError as error:
-        raise refuse(str(error)) from error
 
 
 def require_targets(descriptions: Descriptions, path: Path) -> None:
@@ -230,21 +219,12 @@ def read_annotations(path: Path) -> Annotations:
         DatasetError: It is not YAML, has a key twice or another form.
     """
     try:
-        content = yaml.load(read_text(path, NAME), _UniqueKeyLoader)  # noqa: S506  # a safe loader
         entries = {
             (name, int(target)): str.strip(entry["annotation"])
-            for name, targets in content.items()
+            for name, targets in load_yaml(read_text(path, NAME), _UniqueKeyLoader).items()
             for target, entry in targets.items()
         }
-    except (
-        yaml.YAMLError,
-        LookupError,
-        ArithmeticError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        RecursionError,
-    ) as error:
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = " ".join(str(error).split())
         raise DatasetError(f"{NAME}: {path} is no annotation file ({reason}); download it again") from error
     ordered = list(entries)
@@ -316,9 +296,4 @@ def _read_lists(path: Path, what: str) -> dict[str, list[str]]:
     lists = content.values() if isinstance(content, dict) else [None]
     if not all(isinstance(each, list) and all(isinstance(text, str) for text in each) for each in lists):
         raise DatasetError(f"{NAME}: {path} is not an object of {what}; download it again")
-    for key, texts in content.items():
-        for text in (key, *texts):
-            _check_writable(
-                text, lambda problem: DatasetError(f"{NAME}: {path}: {problem}; download it again")
-            )
     return dict(content)

@@ -81,8 +81,8 @@ def _open(reference: ImageReference) -> Image.Image:
 
 def _is_turned(image: Image.Image) -> bool:
     if image.format == "PNG":
-        # metadata may stand behind the pixels, and Pillow would decode these to look for them; where that fails
-        # it would fail once only, and leave a picture of what had been decoded
+        # metadata may stand behind the pixels, and Pillow would decode these to look for them; where that
+        # fails it would fail once only, and leave a picture of what had been decoded
         image.load()
     try:
         return image.getexif().get(EXIF_ORIENTATION) in range(2, 9)

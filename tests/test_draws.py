@@ -10,7 +10,10 @@ INDEX = torch.arange(4000)
 
 
 def test_a_sample_draws_the_same_in_any_batch() -> None:
-    whole, parts = SampleDraws(INDEX, seed=3, step=7), [SampleDraws(part, 3, 7) for part in torch.split(INDEX, 900)]
+    whole, parts = (
+        SampleDraws(INDEX, seed=3, step=7),
+        [SampleDraws(part, 3, 7) for part in torch.split(INDEX, 900)],
+    )
     for number in (1, 5):
         assert torch.equal(whole(number), torch.cat([part(number) for part in parts]))
 

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from contextblip.errors import DatasetNotFoundError
-from data_modules.files import ImageFinder, as_text
+from data_modules.files import ImageFinder
 
 Split = Literal["train", "val", "test"]
 Files = tuple[Path, ...]
@@ -167,6 +167,8 @@ def key_of_path(path: str, *, is_coco: bool = False) -> str | None:
         The key, ``None`` where the path is neither's.
     """
     pure = PurePosixPath(path.replace("\\", "/"))
+    if not pure.name:  # such as /
+        return None
     if match := _COCO_NAME.fullmatch(pure.stem):
         return coco_key(match[1])
     if is_coco and pure.stem.isdecimal():
@@ -201,6 +203,27 @@ def key_of_row(row: Mapping[str, Any], owner: str) -> str:
     if owner == VISUAL_GENOME_OWNER and (stem := PurePosixPath(path.replace("\\", "/")).stem).isdecimal():
         return visual_genome_key(stem)
     return path if number is None else f"{owner}/{as_text(str(number), 'image_id')}"
+
+
+def as_text(value: str, what: str) -> str:
+    """Check that a text can be written as UTF-8: JSON may escape one half of a character alone.
+
+    Args:
+        value: The text.
+        what: What it is, for the message.
+
+    Returns:
+        The same text.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    if not value.isascii():  # known without a look at the characters
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{what} is {value!r:.60}, with half of a character") from error
+    return value
 
 
 def as_captions(value: object) -> list[str]:

@@ -1,4 +1,4 @@
-"""Broken copies of files: what a bad disk, a cut download, a slip of the hand or a wrong editor make of them."""
+"""Broken copies of files: what a bad disk, a cut download or a slip of the hand make of them."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Broken configuration files: a run, or one line and status 2; never a traceback, a hang or memory without end."""
+"""Broken configuration files: a run, or one line and status 2; no traceback, no hang, no endless memory."""
 
 import os
 from collections.abc import Iterator

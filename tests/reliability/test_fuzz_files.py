@@ -1,4 +1,4 @@
-"""Broken images and annotation files: read, or refused by an error of ours; no hang, no memory without end."""
+"""Broken images and annotation files: read, or refused by an error of ours; no hang, no endless memory."""
 
 import io
 from collections.abc import Callable
@@ -115,9 +115,8 @@ def test_broken_images_are_read_or_refused(cases: int, seed: int, tmp_path: Path
         readers: list[Callable[[], None]] = [lambda p=path: read_image(p), lambda p=path: verify(p)]
         if name == "images.zip":
             readers = [lambda p=path: read_archived(p), lambda p=path: verify(p, MEMBER)]
-        for reader in readers:
-            if said := outcome_of(reader):
-                found.append(f"{seed}/{number} {name}: {said}")
+        said = [said for reader in readers if (said := outcome_of(reader))]
+        found += [f"{seed}/{number} {name}: {each}" for each in said]
         path.unlink()
     assert not found, "\n".join(found)
 
@@ -145,8 +144,7 @@ def test_broken_annotations_are_read_or_refused(cases: int, seed: int, data_sets
         each, path = targets[number % len(targets)]
         whole = path.read_bytes()
         path.write_bytes(mutate(path.name, whole, draws))
-        for reader in (each.inspect, each.train_or_test):
-            if said := outcome_of(reader):
-                found.append(f"{seed}/{number} {path.name}: {said}")
+        said = [said for reader in (each.inspect, each.train_or_test) if (said := outcome_of(reader))]
+        found += [f"{seed}/{number} {path.name}: {line}" for line in said]
         path.write_bytes(whole)
     assert not found, "\n".join(found)

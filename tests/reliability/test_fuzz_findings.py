@@ -16,6 +16,8 @@ from contextblip.cli import main
 from contextblip.errors import DatasetError
 from contextblip.safe_yaml import load_yaml
 from data_modules.archive import ImageArchive
+from data_modules.caption_data.images import CaptionImageFinder
+from data_modules.caption_data.sources import locate_coco, locate_visual_genome
 from data_modules.files import read_json
 from data_modules.imagecode_files import read_annotations, read_descriptions, read_image_order
 from data_modules.images import readable_image
@@ -94,6 +96,23 @@ def as_yaml(keys: list[str], value: str) -> str:
     return "\n".join(lines) + f" {value}\n"
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("trainer: null", "error: value.yaml:1: trainer must hold keys and values, not nothing"),
+        ("trainer: [1]", "error: value.yaml:1: trainer must hold keys and values, not [1]"),
+        ("checkpoint: null", "error: value.yaml:1: checkpoint must hold keys and values, not nothing"),
+        ("seed_everything: -5", "error: value.yaml:1: seed_everything is -5, expected 0 to 4294967295"),
+        ("seed_everything: 4294967296", "error: value.yaml:1: seed_everything is 4294967296, expected 0"),
+    ],
+)
+def test_sections_without_keys_and_seeds_out_of_range(
+    text: str, said: str, refuse: Callable[..., str]
+) -> None:
+    Path("value.yaml").write_text(text)
+    assert refuse("fit", "--config=experiments/finetune.yaml", "--config=value.yaml").startswith(said)
+
+
 @pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
 def test_a_png_with_broken_pixels_is_never_taken_for_whole(tmp_path: Path, place: float) -> None:
     """Looking for its orientation decoded it, and a second time its decoder complained of nothing."""
@@ -105,9 +124,9 @@ def test_a_png_with_broken_pixels_is_never_taken_for_whole(tmp_path: Path, place
     content[start : start + 40] = bytes(40)
     path = tmp_path / "x.png"
     path.write_bytes(content)
-    with pytest.raises(DatasetError, match=r"^D: cannot read image .*x\.png \("):
-        with readable_image(path, "D") as image:
-            image.load()
+    said = pytest.raises(DatasetError, match=r"^D: cannot read image .*x\.png \(")
+    with said, readable_image(path, "D") as image:
+        image.load()
 
 
 def test_an_archive_whose_members_lie_before_it(tmp_path: Path) -> None:
@@ -144,11 +163,11 @@ def test_halves_of_characters_are_refused_where_they_stand(tmp_path: Path) -> No
     path = tmp_path / "image_filenames_valid.json"
     for content in ({"s": {"0": "half \ud83d"}}, {"\ud83d": {"0": "whole"}}):
         path.write_text(json.dumps(content))
-        with pytest.raises(DatasetError, match="with half of a character") as error:
+        with pytest.raises(DatasetError, match="surrogates not allowed") as error:
             read_descriptions(path)
         str(error.value).encode()
     path.write_text(json.dumps({"s": ["\ud83d.jpg"]}))
-    with pytest.raises(DatasetError, match="with half of a character"):
+    with pytest.raises(DatasetError, match="surrogates not allowed"):
         read_image_order([tmp_path], "valid")
 
 
@@ -156,3 +175,17 @@ def test_line_ends_inside_a_statement_stay(tmp_path: Path) -> None:
     path = tmp_path / "Questions.csv"
     path.write_bytes(b'Question ID,Type,Statement\r\n1,t,"a\rb"\r\n2,t,"a\r\nb"\r\n')
     assert read_pairs(path) == [("t", ((1, "a\rb"), (2, "a\r\nb")))]
+
+
+def test_photos_without_a_usable_number_or_name(tmp_path: Path) -> None:
+    official = {"images": [], "annotations": [{"image_id": "\ud83d", "caption": "a"}]}
+    (tmp_path / "captions_train2017.json").write_text(json.dumps(official))
+    with pytest.raises(DatasetError, match="has captions of image .*, which it does not list") as error:
+        list(locate_coco(tmp_path).read("train"))
+    str(error.value).encode()
+    url = "https://x/VG_100K/1.jpg"
+    (tmp_path / "image_data.json").write_text(json.dumps([{"image_id": None, "coco_id": 1, "url": url}]))
+    (tmp_path / "vg.json").write_text("[]")
+    with pytest.raises(DatasetError, match=r"image_data\.json is not .*entry 0: int\(\)"):
+        list(locate_visual_genome(tmp_path).read("train"))
+    assert CaptionImageFinder("COCO", [tmp_path]).find("/") is None

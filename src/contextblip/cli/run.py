@@ -14,7 +14,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from contextblip.cli.arguments import Arguments, Source, find_default_config, read_sources
 from contextblip.cli.checkpoint import compare_with_checkpoint, refuse_code, resolve_checkpoint
-from contextblip.cli.checks import check_nothing_lost
+from contextblip.cli.checks import check_nothing_lost, check_values
 from contextblip.cli.computing import add_computing_keys, computing_callbacks
 from contextblip.cli.config_file import RunConfigCallback
 from contextblip.cli.errors import ParsingError, hidden_mistake, one_line
@@ -178,6 +178,7 @@ class ContextBLIPCLI(LightningCLI):
             print_experiment_help(self.arguments, self.sources, self._parser(self.arguments.subcommand))
             raise SystemExit(0)
         self.config = parser.parse_args(self.arguments.words)
+        check_values(self.run_config, self.sources)
         check_nothing_lost(self.run_config, self.sources, self.discards.messages)
 
     @property
