@@ -291,16 +291,6 @@ class BaseDataModule(ResumableDataModule):
         module = self.trainer.lightning_module if self.trainer is not None else None
         return normalize_batch(batch, torch.float32 if module is None else cast(torch.dtype, module.dtype))
 
-    def _replicas(self) -> tuple[int, int]:
-        """Number of devices that share the data and the rank of this one."""
-        kwargs = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
-        return (kwargs["num_replicas"], kwargs["rank"]) if kwargs else (1, 0)
-
-    @property
-    def _accumulation(self) -> int:
-        """Batches a device and optimiser step."""
-        return int(getattr(self.trainer, "accumulate_grad_batches", 1))
-
     @property
     def samples_a_step(self) -> int:
         """Samples an optimiser step, over all devices and accumulated batches."""

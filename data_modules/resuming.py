@@ -1,4 +1,4 @@
-"""The place in an epoch as a part of a data module's state."""
+"""How an epoch is shared by devices, and the place in it as a part of a data module's state."""
 
 from typing import Any
 
@@ -43,3 +43,13 @@ class ResumableDataModule(LightningDataModule):
             state_dict: From `state_dict`.
         """
         self._position = state_dict
+
+    def _replicas(self) -> tuple[int, int]:
+        """Number of devices that share the data and the rank of this one."""
+        kwargs = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
+        return (kwargs["num_replicas"], kwargs["rank"]) if kwargs else (1, 0)
+
+    @property
+    def _accumulation(self) -> int:
+        """Batches a device and optimiser step."""
+        return int(getattr(self.trainer, "accumulate_grad_batches", 1))

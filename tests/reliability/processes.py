@@ -38,7 +38,7 @@ def run(words: list[str], folder: Path, log: Path) -> None:
 
 
 def _run(words: list[str], folder: str, log: str, file_limit: int | None = None) -> None:
-    # this process has its parent's way of starting others; those of a real command are forked, and end with it
+    # a parent's way of starting processes is passed on; a real command forks its loaders, which end with it
     multiprocessing.set_start_method("fork", force=True)
     os.chdir(folder)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
