@@ -19,6 +19,7 @@ from contextblip.cli.computing import add_computing_keys, computing_callbacks
 from contextblip.cli.config_file import RunConfigCallback
 from contextblip.cli.errors import ParsingError, hidden_mistake, one_line
 from contextblip.cli.hardware import Trainer, resolve_accumulation, resolve_precision
+from contextblip.cli.heap_guard import HeapGuard
 from contextblip.cli.model_checkpoint import ModelCheckpoint
 from contextblip.cli.noise import quiet
 from contextblip.cli.parser import CommandParser, DiscardLog, limited_imports, named_roots
@@ -246,6 +247,7 @@ class ContextBLIPCLI(LightningCLI):
         """Leave our checkpoints out where the user wants none, and add what fit needs."""
         if config["enable_checkpointing"] is False:  # Lightning refuses them then
             callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
+        callbacks = [*callbacks, HeapGuard()]
         if self.subcommand == "fit":
             callbacks = [*callbacks, *fit_callbacks(self.run_config, self.folder.path)]
         if self.run_config["test_after"] is not None:
