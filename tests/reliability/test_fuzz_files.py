@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 from zipfile import ZipFile
@@ -112,9 +113,9 @@ def test_broken_images_are_read_or_refused(cases: int, seed: int, tmp_path: Path
         content = damage_bytes(originals[name], draws)
         path = tmp_path / f"{number}-{name}"  # of its own: archives are remembered by name
         path.write_bytes(content)
-        readers: list[Callable[[], None]] = [lambda p=path: read_image(p), lambda p=path: verify(p)]
+        readers = [partial(read_image, path), partial(verify, path)]
         if name == "images.zip":
-            readers = [lambda p=path: read_archived(p), lambda p=path: verify(p, MEMBER)]
+            readers = [partial(read_archived, path), partial(verify, path, MEMBER)]
         said = [said for reader in readers if (said := outcome_of(reader))]
         found += [f"{seed}/{number} {name}: {each}" for each in said]
         path.unlink()

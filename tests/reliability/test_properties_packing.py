@@ -28,7 +28,7 @@ def states_of(texts: int, length: int, width: int = 3) -> Tensor:
     width=st.integers(1, 4),
 )
 def test_what_is_packed_comes_back_to_its_place(kept: Tensor, width: int) -> None:
-    tokens, padded = Tokens.of(kept), states_of(*kept.shape, width)
+    tokens, padded = Tokens.of(kept), states_of(kept.shape[0], kept.shape[1], width)
     packed = tokens.pack(padded)
     assert packed.shape == (int(kept.sum()), width)
     assert torch.equal(tokens.pad(packed), padded * kept[..., None])
