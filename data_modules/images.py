@@ -64,9 +64,16 @@ def readable_image(reference: ImageReference, owner: str) -> Iterator[Image.Imag
 def _open(reference: ImageReference) -> Image.Image:
     source = BytesIO(reference.read()) if isinstance(reference, ArchivedImage) else reference
     image: Image.Image = Image.open(source, formats=FORMATS)
+    try:
+        return _upright(image)
+    except BaseException:
+        image.close()
+        raise
+
+
+def _upright(image: Image.Image) -> Image.Image:
     width, height = image.size
     if width * height > MAX_IMAGE_PIXELS:
-        image.close()
         raise ValueError(f"{width} x {height} pixels, more than the limit of {MAX_IMAGE_PIXELS:,}")
     # transposing decodes the whole image, so only the rare rotated file pays for it
     if _is_turned(image):
