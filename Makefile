@@ -6,7 +6,7 @@ LIGHTNING := $(BIN)/lightning
 CHECKED := src data_modules callbacks tests benchmarks
 .DEFAULT_GOAL := help
 
-.PHONY: help install demo real-sample test lint typecheck unit test-all bench bench-gpu tables format backbone picture wheel clean
+.PHONY: help install demo real-sample test lint typecheck unit test-all bench bench-gpu soak tables format backbone picture wheel clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -71,6 +71,9 @@ bench: install ## all of benchmarks/*.json: images/s, start-up and memory, atten
 
 bench-gpu: install ## pre-training and zero-shot at batch 256 on a GPU, with and without torch.compile; tells what without one
 	$(BIN)/python -m benchmarks.gpu
+
+soak: install ## two hours of training on the miniature world, watched: memory and open files must not grow
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.soak
 
 T := results/miniature.csv
 tables: install ## Tables 4 to 7 and the mask strategies on the miniature world, 3 seeds, rows into results/miniature.csv (hours; goes on where it stopped)

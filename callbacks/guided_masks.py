@@ -11,6 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
+from contextblip.draws import SampleDraws
 from contextblip.errors import ConfigurationError
 from contextblip.models.masking import PatchMask, patch_attention
 from contextblip.models.vision_encoder import patchify
@@ -140,11 +141,12 @@ def guided_masks(task: Pretraining, batch: CaptionBatch, *, reconstruct: bool = 
         attention_layers=policy.attention_layers,
         attention_heads=policy.attention_heads,
     )
-    row_weights = policy.row_weights(batch["attention_mask"])
+    uniform = SampleDraws(batch["index"], seed=0, step=0)
+    row_weights = policy.row_weights(batch["attention_mask"], uniform)
     with torch.autocast(fused.device.type, enabled=False):  # in half precision many patches would tie
         row_attention = patch_attention(cast(Tensor, attention).float(), row_weights)
     encoder = VisibleEncoder(model, patchify(batch["images"], model.config.patch_size), None)
-    guidance = Guidance(*texts, row_weights, torch.zeros_like(row_attention))
+    guidance = Guidance(*texts, row_weights, torch.zeros_like(row_attention), uniform)
     row_attention, mask = choose_mask(encoder, policy, row_attention, guidance, task.refine_steps)
     reconstruction = None
     if reconstruct and model.mim_decoder is not None:

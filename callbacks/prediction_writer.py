@@ -2,25 +2,30 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from contextblip.errors import DatasetError
 from contextblip.ranking_metrics import fractional_ranks, frame_distances
 from contextblip.run_record import current_config, note, read_record
 from contextblip.types import RetrievalOutput
+
+QueryId = tuple[str, int]
+"""Set of a query and its place in it."""
 
 
 class PredictionWriter(Callback):
     """Writes ``predictions.jsonl`` into the run folder (``trainer.default_root_dir``) in test and predict.
 
     Rows are streamed while the run goes on and the file appears under its name when all are there. With
-    several processes each writes a part on the shared file system; rank zero joins them in rank order and
-    keeps one row for each query that a padding sampler repeated. ``configs.json`` names the configuration of
-    the command that wrote them.
+    several processes each writes a part on the shared file system; rank zero joins them in rank order. That a
+    query was answered twice, or by nobody though all of the data was asked for, is an error, and no file is
+    written. ``configs.json`` names the configuration of the command that wrote them.
 
     A row has ``set``, ``query_index``, ``text``, ``target`` (null where unlabelled), ``logits``, ``scores``
     (both of the real candidates, in order), ``prediction``, ``target_rank`` (1 is best, those that tie share
@@ -74,32 +79,52 @@ class PredictionWriter(Callback):
         """Join the parts of all processes under the final name.
 
         Args:
-            trainer: Knows the run folder and the other processes.
+            trainer: Knows the run folder, the other processes and the data.
             pl_module: Unused.
+
+        Raises:
+            DatasetError: A query was answered twice, or not at all.
         """
         self._close()
         trainer.strategy.barrier("predictions are written")
-        if not trainer.is_global_zero:
-            return
+        fault = self._join(trainer) if trainer.is_global_zero else None
+        fault = trainer.strategy.broadcast(fault)
+        if fault is not None:  # in all processes: none goes on alone
+            raise DatasetError(f"{self.filename}: {fault}; no file was written")
+
+    def _join(self, trainer: Trainer) -> str | None:
+        """Join the parts, unless there is something wrong with them, which is returned."""
         parts = [self._part_path(trainer, rank) for rank in range(trainer.world_size)]
         parts = [part for part in parts if part.is_file()]
         if not parts:
-            return
-        if len(parts) > 1:
-            whole = parts[0].with_suffix(".joined")
-            with whole.open("w", encoding="utf-8") as file:
-                file.writelines(unique_rows(parts))
-            for part in parts:
-                part.unlink()
-            parts = [whole]
-        final, config = parts[0].with_name(self.filename), current_config(trainer)
-        if read_record(final.parent).get(self.filename) != config:
-            # were the run killed now, there would be no answers rather than some under another's name
-            final.unlink(missing_ok=True)
-            note(final.parent, self.filename, config)
-        parts[0].replace(final)
+            return None
+        whole = parts[0].with_suffix(".joined")
+        try:
+            if fault := fault_of(join(parts, whole), *asked_queries(trainer)):
+                return fault
+            final, config = whole.with_name(self.filename), current_config(trainer)
+            if read_record(final.parent).get(self.filename) != config:
+                # were the run killed now, there would be no answers rather than some under another's name
+                final.unlink(missing_ok=True)
+                note(final.parent, self.filename, config)
+            whole.replace(final)
+        finally:
+            for file in (whole, *parts):
+                file.unlink(missing_ok=True)
+        return None
 
     on_predict_end = on_test_end
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Forget what a killed run left of this process.
+
+        Args:
+            trainer: Knows the run folder.
+            pl_module: Unused.
+        """
+        self._part_path(trainer, trainer.global_rank).unlink(missing_ok=True)
+
+    on_predict_start = on_test_start
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:  # noqa: ARG002
         """Drop the unfinished rows, so that no part is taken for a result.
@@ -177,24 +202,74 @@ def written_rows(trainer: Trainer, filename: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in file]
 
 
-def unique_rows(parts: Iterable[Path]) -> Iterator[str]:
-    """Read the parts one after another, each query once.
+def join(parts: Iterable[Path], whole: Path) -> list[QueryId]:
+    """Write the parts one after another into one file.
 
     Args:
         parts: Files of JSON lines.
+        whole: The file.
 
-    Yields:
-        Lines, their line ends kept.
+    Returns:
+        Set and place of the query of each row.
     """
-    seen: set[tuple[str, int]] = set()
-    for part in parts:
-        with part.open(encoding="utf-8") as file:
-            for line in file:
-                row = json.loads(line)
-                key = (row["set"], row["query_index"])
-                if key not in seen:
-                    seen.add(key)
-                    yield line
+    ids: list[QueryId] = []
+    with whole.open("w", encoding="utf-8") as joined:
+        for part in parts:
+            with part.open(encoding="utf-8") as lines:
+                for line in lines:
+                    row = json.loads(line)
+                    ids.append((row["set"], row["query_index"]))
+                    joined.write(line)
+    return ids
+
+
+def asked_queries(trainer: Trainer) -> tuple[list[QueryId] | None, bool]:
+    """List the queries of the data that a test or prediction runs over.
+
+    Args:
+        trainer: Knows the loaders.
+
+    Returns:
+        Set and place of each query, ``None`` where a data set does not tell by ``query_ids``, and whether all
+        of them are asked for.
+    """
+    stage = "predict" if trainer.predicting else "test"
+    loaders = getattr(trainer, f"{stage}_dataloaders")
+    loaders = loaders if isinstance(loaders, list | tuple) else [loaders]
+    sets = [getattr(getattr(loader, "dataset", None), "query_ids", None) for loader in loaders]
+    limit: int | float = getattr(trainer, f"limit_{stage}_batches")
+    whole = isinstance(limit, float) and limit == 1.0  # 1 would be a single batch
+    return (None if None in sets else [query for ids in sets for query in ids or ()]), whole
+
+
+def fault_of(answered: Sequence[QueryId], asked: Sequence[QueryId] | None, whole: bool) -> str | None:
+    """Compare the queries that were answered with those that were to be.
+
+    Args:
+        answered: One entry a row.
+        asked: Of the data; ``None``: unknown.
+        whole: Whether all of them were to be answered.
+
+    Returns:
+        What is wrong, and the way out; ``None`` where each was answered exactly once.
+    """
+    counts = Counter(answered)
+    faults = {"answered more than once": [query for query, number in counts.items() if number > 1]}
+    if asked is not None:
+        known = set(asked)
+        faults["answered, but not among the data"] = [query for query in counts if query not in known]
+        faults["not answered"] = [query for query in asked if whole and query not in counts]
+    said = [
+        f"{len(queries):,} {what} (query {queries[0][1]} of {queries[0][0]})"
+        for what, queries in faults.items()
+        if queries
+    ]
+    if not said:
+        return None
+    return (
+        f"of {len(asked or counts):,} queries {', '.join(said)}; each must reach one process once: give the "
+        "loader a sampler without padding, as data_modules.loaders.UnpaddedSampler, and each query an index"
+    )
 
 
 def _numbers(values: Tensor) -> list[float | None]:

@@ -118,6 +118,8 @@ class ImageArchive:
         try:
             with zipfile.ZipFile(path) as archive:
                 members = archive.infolist()
+                if any(info.header_offset < 0 for info in members):
+                    raise zipfile.BadZipFile("its directory places members before its start")
         except _DIRECTORY_ERRORS as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise DatasetError(

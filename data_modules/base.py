@@ -1,22 +1,27 @@
 """What all data modules share: where the files are, the backbone's sizes and tokenizer, the loaders."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
 from contextblip.cores import count_cores
+from contextblip.draws import run_seed
 from contextblip.errors import ConfigurationError, DatasetError, DatasetNotFoundError
 from contextblip.models.config import BackboneConfig
 from contextblip.worlds import RECORD, asked_miniature
 from data_modules.files import image_roots
-from data_modules.loaders import EpochSampler, Order, UnpaddedSampler, make_loader
+from data_modules.loaders import (
+    EpochSampler,
+    Order,
+    UnpaddedSampler,
+    make_loader,
+)
+from data_modules.resuming import ResumableDataModule
 from data_modules.text import (
     CutTexts,
     TextProcessor,
@@ -33,7 +38,7 @@ MOST_TEXTS = 20_000
 MOST_DRAWERS = 8  # processes; a world takes a minute or two of one
 
 
-class BaseDataModule(LightningDataModule):
+class BaseDataModule(ResumableDataModule):
     """Shared base: stores arguments, draws the miniature, loads the tokenizer, builds loaders.
 
     Args:
@@ -93,8 +98,7 @@ class BaseDataModule(LightningDataModule):
         self.max_words = max_words
         self.max_tokens = max_tokens
         self.max_unreadable = max_unreadable
-        # seed_everything leaves its seed here; without it the draws are fixed all the same
-        self.seed = int(os.environ.get("PL_GLOBAL_SEED", "42")) if seed is None else seed
+        self.seed = run_seed() if seed is None else seed
         self.vocabulary: Path | None = None
         self.config: BackboneConfig | None = None
         self._backbone_vocabulary: Path | None = None
@@ -244,15 +248,17 @@ class BaseDataModule(LightningDataModule):
         Returns:
             The loader.
         """
-        sampler = EpochSampler(order, size, self.batch_size, *self._replicas())
-        return self._loader(dataset, sampler.batch_size, sampler, collate)
+        sampler = EpochSampler(order, size, self.batch_size, *self._replicas(), self._accumulation)
+        loader = self._loader(dataset, sampler.batch_size, sampler, collate)
+        self.continue_in(loader)
+        return loader
 
     def eval_loader(
         self, dataset: Dataset[Any], size: int, collate: Callable[[list[Any]], Any]
     ) -> DataLoader[Any]:
         """Build a loader in file order; every row comes exactly once, on whatever number of devices."""
         replicas, rank = self._replicas()
-        sampler = UnpaddedSampler(size, replicas, rank) if replicas > 1 else None
+        sampler = UnpaddedSampler(size, replicas, rank, self.evaluation_batch_size) if replicas > 1 else None
         return self._loader(dataset, self.evaluation_batch_size, sampler, collate)
 
     def _loader(
@@ -285,7 +291,7 @@ class BaseDataModule(LightningDataModule):
         module = self.trainer.lightning_module if self.trainer is not None else None
         return normalize_batch(batch, torch.float32 if module is None else cast(torch.dtype, module.dtype))
 
-    def _replicas(self) -> tuple[int, int]:
-        """Number of devices that share the data and the rank of this one."""
-        kwargs = self.trainer.distributed_sampler_kwargs if self.trainer is not None else None
-        return (kwargs["num_replicas"], kwargs["rank"]) if kwargs else (1, 0)
+    @property
+    def samples_a_step(self) -> int:
+        """Samples an optimiser step, over all devices and accumulated batches."""
+        return self.batch_size * self._replicas()[0] * self._accumulation

@@ -12,6 +12,7 @@ from data_modules.images import ImageReference, readable_image
 __all__ = [
     "ImageFinder",
     "ImageReference",
+    "Links",
     "first_file",
     "image_roots",
     "read_json",
@@ -100,7 +101,8 @@ def read_text(path: Path, dataset: str) -> str:
         DatasetError: It cannot be read or is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        # as it is: line ends inside quotes belong to a text
+        return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DatasetError(f"{dataset}: {path} is not UTF-8 ({error}); download it again") from error
     except OSError as error:
@@ -135,16 +137,55 @@ def read_json(path: Path, dataset: str, unique_keys: bool = False) -> Any:  # no
 
     text = read_text(path, dataset)
     try:
-        return json.loads(text, object_pairs_hook=unique if unique_keys else None)
-    except (json.JSONDecodeError, RecursionError) as error:
+        content = json.loads(text, object_pairs_hook=unique if unique_keys else None)
+        if "\\ud" in text or "\\uD" in text:  # maybe half of a character, which no tokenizer takes
+            json.dumps(content, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:  # a ValueError also for a number of 5,000 digits
         raise DatasetError(f"{dataset}: {path} is not valid JSON ({error}); download it again") from error
+    return content
+
+
+class Links:
+    """Refuses links that lead out of some folders; these, which the user names, may be links themselves.
+
+    Args:
+        dataset: Name of the data set, for messages.
+        roots: The folders.
+    """
+
+    def __init__(self, dataset: str, roots: Sequence[Path]) -> None:
+        self.dataset = dataset
+        self.roots = roots
+        self._targets = [os.path.realpath(root) for root in roots]
+
+    def lead_out(self, path: Path) -> bool:
+        """Tell whether a path lies in none of the folders once all links on its way are followed."""
+        target = Path(os.path.realpath(path))
+        return not any(target.is_relative_to(root) for root in self._targets)
+
+    def refuse_way_out(self, path: Path) -> None:
+        """Refuse a path that leads out.
+
+        Args:
+            path: Of a link, or with links on its way.
+
+        Raises:
+            DatasetError: It does.
+        """
+        if self.lead_out(path):
+            raise DatasetError(
+                f"{self.dataset}: {path} is linked to {os.path.realpath(path)}, out of "
+                f"{', '.join(map(str, self.roots))}; set --data.image_root to the folder where it is linked "
+                "to, or put a copy there"
+            )
 
 
 class ImageFinder:
     """Resolve annotated image paths by their longest suffix that exists below one of several roots.
 
     Folders are listed once instead of asking for each file, which matters on network file systems. A folder
-    annotated with blanks in its name may have underscores instead.
+    annotated with blanks in its name may have underscores instead. No annotation leads out of the roots:
+    absolute paths are resolved as all others are, ``..`` counts for nothing, and links out are refused.
 
     Args:
         dataset: Name of the data set, for messages.
@@ -154,8 +195,9 @@ class ImageFinder:
     def __init__(self, dataset: str, roots: Sequence[Path]) -> None:
         self.dataset = dataset
         self.roots = list(dict.fromkeys(roots))
+        self._links = Links(dataset, self.roots)
         self._candidates: dict[str, list[Path]] = {}
-        self._names: dict[Path, frozenset[str]] = {}
+        self._names: dict[Path, dict[str, bool]] = {}
 
     def find(self, path: str) -> Path | None:
         """Return the existing file that an annotated path means, or ``None``.
@@ -167,11 +209,14 @@ class ImageFinder:
             The file.
 
         Raises:
-            DatasetError: A folder that may hold it cannot be listed.
+            DatasetError: A folder that may hold it cannot be listed, or a link leads out of the roots.
         """
         annotated = PurePosixPath(path.replace("\\", "/"))
         for folder in self._folders(annotated.parent):
-            if annotated.name in self._listing(folder):
+            is_linked = self._listing(folder).get(annotated.name)
+            if is_linked is not None:
+                if is_linked:
+                    self._links.refuse_way_out(folder / annotated.name)
                 return folder / annotated.name
         return None
 
@@ -186,7 +231,7 @@ class ImageFinder:
 
         Raises:
             DatasetNotFoundError: Some do not exist.
-            DatasetError: A folder that may hold them cannot be listed.
+            DatasetError: A folder that may hold them cannot be listed, or a link leads out of the roots.
         """
         found = [self.find(path) for path in paths]
         if missing := [path for path, file in zip(paths, found, strict=True) if file is None]:
@@ -201,22 +246,22 @@ class ImageFinder:
         """Existing folders for an annotated parent, longest suffix first."""
         key = str(parent)
         if key not in self._candidates:
-            parts = [part for part in parent.parts if part not in ("/", ".", "..")]
+            parts = [part for part in parent.parts if part not in ("/", "//", ".", "..")]
             tails = ["/".join(parts[start:]) for start in range(len(parts) + 1)]
             spelled = [
                 spelling for tail in tails for spelling in dict.fromkeys((tail, tail.replace(" ", "_")))
             ]
             folders = [root / tail for tail in spelled for root in self.roots]
-            if parent.is_absolute():
-                folders.insert(0, Path(parent))
             self._candidates[key] = [folder for folder in folders if self._is_folder(folder)]
         return self._candidates[key]
 
-    def _listing(self, folder: Path) -> frozenset[str]:
+    def _listing(self, folder: Path) -> dict[str, bool]:
+        """Names in a folder, and whether links have to be followed to them."""
         if folder not in self._names:
+            is_out = self._links.lead_out(folder)
             try:
                 with os.scandir(folder) as entries:
-                    self._names[folder] = frozenset(entry.name for entry in entries)
+                    self._names[folder] = {entry.name: is_out or entry.is_symlink() for entry in entries}
             except OSError as error:
                 raise self._refused(folder, error) from error
         return self._names[folder]

@@ -28,14 +28,9 @@ from data_modules.imagecode_files import (
 from data_modules.imagecode_items import frame_numbers, make_items
 from data_modules.imagecode_sets import list_sets
 from data_modules.loaders import Order
+from data_modules.orders import grouped_order, shuffled_order
 from data_modules.random_samples import NO_SAMPLES, draw_samples
-from data_modules.retrieval import (
-    RetrievalCollate,
-    RetrievalDataset,
-    RetrievalItem,
-    grouped_order,
-    shuffled_order,
-)
+from data_modules.retrieval import RetrievalCollate, RetrievalDataset, RetrievalItem
 from data_modules.text import clean_retrieval_text
 from data_modules.text_parts import TextPartsKind, split_sentences, with_parts
 from data_modules.transforms import EvalTransform, TrainTransform
@@ -85,8 +80,8 @@ class ImageCoDeDataModule(BaseDataModule):
         crop_scale_min: Least share of the area a random crop may have; 1.0 resizes the whole image.
         randaugment_ops: RandAugment operations an image; 0 switches it off.
         randaugment_magnitude: Their strength, 0 to 10.
-        group_sets: Whether the descriptions of a set come in one training batch, so that its images are read
-            and encoded once.
+        group_sets: Whether the descriptions of a set come in one training step, and on one device as far as
+            they can, so that its images are read and encoded once.
         seed: Order and augmentation follow from it, the epoch and the row alone; ``None`` takes the run's.
         max_unreadable: Share of the training images that may be unreadable; such a set's items are replaced
             by others, as are those of a published set that has not its ten images, which counts as one. 0
@@ -263,7 +258,8 @@ class ImageCoDeDataModule(BaseDataModule):
 
     def _order(self, set_rows: Order, epoch: int) -> Order:
         if self.group_sets:
-            return grouped_order(set_rows, self.batch_size, seed=self.seed, epoch=epoch)
+            batch, share = self.samples_a_step, self.batch_size
+            return grouped_order(set_rows, batch, seed=self.seed, epoch=epoch, share=share)
         return shuffled_order(len(set_rows), seed=self.seed, epoch=epoch)
 
     def val_dataloader(self) -> DataLoader[Any]:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from contextblip.errors import DatasetError
+from contextblip.safe_yaml import SafeLoader, load_yaml
 from data_modules.files import first_file, read_json, read_text, require_file, subfolders
 
 NAME = "IMAGECODE"
@@ -46,7 +47,7 @@ SET_SIZE = 10
 # the first entries of the file carry all codes, those up to the second number four of them, the rest none
 CHALLENGING_ENTRIES = 200
 ANNOTATED_ENTRIES = 1002
-_TARGET = re.compile(r"0|[1-9][0-9]*")
+_TARGET = re.compile(r"0|[1-9][0-9]{0,99}")  # Python refuses thousands of digits
 # ids of YouTube have eleven characters, but not in all published names
 _OFFICIAL_NAME = re.compile(
     r"open-images-\d+_[0-9a-f]{16}"
@@ -218,13 +219,12 @@ def read_annotations(path: Path) -> Annotations:
         DatasetError: It is not YAML, has a key twice or another form.
     """
     try:
-        content = yaml.load(read_text(path, NAME), _UniqueKeyLoader)  # noqa: S506  # a safe loader
         entries = {
             (name, int(target)): str.strip(entry["annotation"])
-            for name, targets in content.items()
+            for name, targets in load_yaml(read_text(path, NAME), _UniqueKeyLoader).items()
             for target, entry in targets.items()
         }
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = " ".join(str(error).split())
         raise DatasetError(f"{NAME}: {path} is no annotation file ({reason}); download it again") from error
     ordered = list(entries)
@@ -240,8 +240,8 @@ def read_annotations(path: Path) -> Annotations:
     )
 
 
-class _UniqueKeyLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # whichever is there
-    """A safe loader, libyaml's where it is there (a tenth of the time), that refuses a key given twice."""
+class _UniqueKeyLoader(SafeLoader):
+    """A safe loader that refuses a key given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -251,8 +251,7 @@ class _UniqueKeyLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: 
                     None, None, f'the key "{key.value}" stands twice in one mapping', key.start_mark
                 )
             seen.add(key.value)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
+        return dict(super().construct_mapping(node, deep))
 
 
 def read_propositions(path: Path) -> dict[str, int]:

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from contextblip.candidate_order import candidate_number, sort_candidates
 from contextblip.errors import DatasetError, DatasetNotFoundError
 from data_modules.archive import ArchivedFolder, ImageArchive
+from data_modules.files import Links
 from data_modules.imagecode_files import (
     ARCHIVE,
     NAME,
@@ -96,7 +97,7 @@ def find_sets(
         Sets by name, those that were found, with the ``fault`` that each has.
 
     Raises:
-        DatasetError: The archive is damaged, or a folder cannot be listed.
+        DatasetError: The archive is damaged, a folder cannot be listed, or a link leads out of the roots.
     """
     found = _list_folders(names, image_roots, order)
     doubtful = {name for name in names if name not in found or found[name].fault is not None}
@@ -152,12 +153,15 @@ def _list_folders(
 ) -> dict[str, CandidateSet]:
     """Find the extracted sets; of several folders of one name the first root's counts."""
     homes: dict[str, Path] = {}
+    links = Links(NAME, image_roots)
     for root in image_roots:
         try:
             with os.scandir(root) as entries:
                 for entry in entries:
                     if entry.name in names and entry.name not in homes and entry.is_dir():
                         homes[entry.name] = root
+                        if entry.is_symlink():
+                            links.refuse_way_out(root / entry.name)
         except OSError as error:
             raise DatasetError(
                 f"{NAME}: {root} cannot be listed ({error.strerror}); make it readable"
@@ -165,13 +169,23 @@ def _list_folders(
     found = {}
     for name, root in homes.items():
         try:
-            files = sort_candidates(entry.name for entry in (root / name).iterdir())
+            files = sort_candidates(_list_files(root / name, links))
         except OSError as error:
             raise DatasetError(
                 f"{NAME}: set {name}: {root / name} cannot be listed ({error.strerror}); make it readable"
             ) from error
         found[name] = _make_set(name, root / name, files, order)
     return found
+
+
+def _list_files(folder: Path, links: Links) -> list[str]:
+    """Names in a set's folder, none of which is a link that leads out."""
+    with os.scandir(folder) as entries:
+        linked = {entry.name: entry.is_symlink() for entry in entries}
+    for name, is_linked in linked.items():
+        if is_linked:
+            links.refuse_way_out(folder / name)
+    return list(linked)
 
 
 def _smaller_than_usual(found: Mapping[str, CandidateSet]) -> tuple[int, list[CandidateSet]]:

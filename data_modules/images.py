@@ -64,9 +64,16 @@ def readable_image(reference: ImageReference, owner: str) -> Iterator[Image.Imag
 def _open(reference: ImageReference) -> Image.Image:
     source = BytesIO(reference.read()) if isinstance(reference, ArchivedImage) else reference
     image: Image.Image = Image.open(source, formats=FORMATS)
+    try:
+        return _upright(image)
+    except BaseException:
+        image.close()
+        raise
+
+
+def _upright(image: Image.Image) -> Image.Image:
     width, height = image.size
     if width * height > MAX_IMAGE_PIXELS:
-        image.close()
         raise ValueError(f"{width} x {height} pixels, more than the limit of {MAX_IMAGE_PIXELS:,}")
     # transposing decodes the whole image, so only the rare rotated file pays for it
     if _is_turned(image):
@@ -80,6 +87,10 @@ def _open(reference: ImageReference) -> Image.Image:
 
 
 def _is_turned(image: Image.Image) -> bool:
+    if image.format == "PNG":
+        # metadata may stand behind the pixels, and Pillow would decode these to look for them; where that
+        # fails it would fail once only, and leave a picture of what had been decoded
+        image.load()
     try:
         return image.getexif().get(EXIF_ORIENTATION) in range(2, 9)
     except _OPENING_ERRORS:

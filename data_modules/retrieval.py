@@ -1,6 +1,5 @@
-"""Queries over candidate sets: a dataset that loads each set once a batch, batches, the order of an epoch."""
+"""Queries over candidate sets: a dataset that loads each set once a batch, and batches."""
 
-from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from contextblip.errors import DatasetError
 from contextblip.types import Query, RetrievalBatch, TextParts
 from data_modules.archive import ArchivedFolder
 from data_modules.images import ImageReference, readable_image
-from data_modules.loaders import Order, Row, epoch_and_row
+from data_modules.loaders import Row, epoch_and_row
 from data_modules.text import TextProcessor
 from data_modules.transforms import EvalTransform, TrainTransform, sample_seed
 from data_modules.unreadable import UnreadableImages, substitute_row
@@ -117,6 +116,11 @@ class RetrievalDataset(Dataset[RetrievalSample]):
         for set_row, candidates in enumerate(sets):
             if candidates.fault is not None:
                 self._mark(set_row, 0, DatasetError(f"{name}: {candidates.fault}"))
+
+    @property
+    def query_ids(self) -> list[tuple[str, int]]:
+        """Set and place of every query, in order."""
+        return [(query["set_name"], query["query_index"]) for item in self.items for query in item.queries]
 
     def __len__(self) -> int:
         return len(self.items)
@@ -253,38 +257,3 @@ def pad_candidates(sets: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     # stacks in memory shared with the main process; on the heap it would leave holes
     padded: Tensor = default_collate(equal)
     return padded, candidate_mask
-
-
-def grouped_order(set_rows: Order, batch_size: int, *, seed: int, epoch: int) -> Order:
-    """Shuffle sets and fill every batch with whole sets; a set is split only where none fits.
-
-    Args:
-        set_rows: Set of each item, ``(N,)``.
-        batch_size: Items a batch.
-        seed: Seed of the run.
-        epoch: Number of the epoch.
-
-    Returns:
-        Items in order, ``(N,)``; batches are its consecutive blocks.
-    """
-    rng = np.random.default_rng([seed, epoch])
-    by_set = np.argsort(set_rows, kind="stable")
-    members = np.split(by_set, np.flatnonzero(np.diff(set_rows[by_set])) + 1)
-    # sets wait in one line for each size, since a search through one long line grows with its square
-    lines: dict[int, deque[tuple[int, list[int]]]] = defaultdict(deque)
-    for place, number in enumerate(rng.permutation(len(members)).tolist()):
-        lines[len(members[number])].append((place, members[number].tolist()))
-    order: list[int] = []
-    while waiting := [(line[0][0], size) for size, line in lines.items() if line]:
-        room = batch_size - len(order) % batch_size
-        _, size = min([entry for entry in waiting if entry[1] <= room] or waiting)
-        place, rows = lines[size].popleft()
-        order += rows[:room]
-        if rest := rows[room:]:
-            lines[len(rest)].appendleft((place, rest))
-    return np.array(order, dtype=np.int64)
-
-
-def shuffled_order(size: int, *, seed: int, epoch: int) -> Order:
-    """Return a permutation of ``size`` items that depends on seed and epoch alone."""
-    return np.random.default_rng([seed, epoch]).permutation(size)

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from contextblip.draws import choose
 from contextblip.losses import (
     loss_candidates,
     loss_itc,
@@ -11,7 +12,6 @@ from contextblip.losses import (
     loss_tmim,
     negative_weights,
     normalize_patches,
-    sample_negatives,
 )
 
 
@@ -100,7 +100,7 @@ def test_captions_of_the_same_image_are_never_drawn() -> None:
     same = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]]).bool()
     weights = negative_weights(torch.randn(3, 3), same)
     assert (weights[same] == 0).all()
-    assert all(sample_negatives(weights)[:2].tolist() == [2, 2] for _ in range(20))
+    assert all(choose(weights, torch.rand(3, 1))[:2].tolist() == [2, 2] for _ in range(20))
 
 
 def test_all_captions_of_one_image_fall_back_to_uniform() -> None:
@@ -110,7 +110,7 @@ def test_all_captions_of_one_image_fall_back_to_uniform() -> None:
 
 def test_saturated_half_precision_similarities_can_be_drawn_from() -> None:
     sim = torch.tensor([[1.0, -1.0], [-1.0, 1.0]], dtype=torch.float16)
-    assert sample_negatives(negative_weights(sim, temperature=0.001)).tolist() == [1, 0]
+    assert choose(negative_weights(sim, temperature=0.001), torch.rand(2, 1)).tolist() == [1, 0]
 
 
 def test_normalized_patches_have_zero_mean_and_unit_variance() -> None:

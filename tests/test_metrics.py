@@ -1,5 +1,7 @@
 """Accuracies against hand counts: groups that overlap, ties, pairs, and sums over processes."""
 
+import math
+
 import pytest
 import torch
 from torchmetrics.utilities.data import dim_zero_sum
@@ -9,6 +11,7 @@ from contextblip.metrics import (
     PAIR_GROUPS,
     RETRIEVAL_GROUPS,
     GroupedAccuracy,
+    MeanLoss,
     PairAccuracy,
     RetrievalAccuracy,
     flat_shares,
@@ -144,3 +147,23 @@ def test_accuracies_and_recalls_are_shares(name: str) -> None:
 )
 def test_means_are_no_shares(name: str) -> None:
     assert not is_share(name)
+
+
+def test_the_mean_loss_does_not_depend_on_the_order_or_the_shares() -> None:
+    losses = 3 * torch.rand(1000, generator=torch.Generator().manual_seed(0))
+    whole, parts = MeanLoss(), [MeanLoss(), MeanLoss(), MeanLoss()]
+    whole.update(losses)
+    for number, part in enumerate(parts):
+        part.update(losses.flip(0)[400 * number : 400 * (number + 1)])
+    units, total = sum(int(part.units) for part in parts), sum(int(part.total) for part in parts)
+    assert (units, total) == (int(whole.units), 1000)
+    assert whole.compute() == pytest.approx(float(losses.double().mean()), abs=1e-7)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_loss_that_is_no_number_makes_the_mean_none(value: float) -> None:
+    loss = MeanLoss()
+    loss.update(torch.tensor([1.0, value]))
+    assert math.isnan(loss.compute())
+    with pytest.warns(UserWarning, match="before the ``update`` method"):
+        assert math.isnan(MeanLoss().compute())

@@ -160,7 +160,8 @@ def _read_official(files: Files, split: Split, *, year: int) -> Iterator[Caption
     for number, captions in orphans.items():
         if number not in images:
             raise DatasetError(
-                f"{NAME}: {path} has captions of image {number}, which it does not list; download it again"
+                f"{NAME}: {path} has captions of image {number!r:.60}, which it does not list; "
+                "download it again"
             )
         images[number].captions += captions
     yield from images.values()

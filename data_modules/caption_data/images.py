@@ -167,6 +167,8 @@ def key_of_path(path: str, *, is_coco: bool = False) -> str | None:
         The key, ``None`` where the path is neither's.
     """
     pure = PurePosixPath(path.replace("\\", "/"))
+    if not pure.name:  # such as /
+        return None
     if match := _COCO_NAME.fullmatch(pure.stem):
         return coco_key(match[1])
     if is_coco and pure.stem.isdecimal():

@@ -142,8 +142,8 @@ def _read_official(files: Files, split: Split) -> Iterator[CaptionedImage]:
         number = row["id"] if "id" in row else row["image_id"]
         if number not in images:
             raise DatasetError(
-                f"{NAME}: {regions} and {image_data} do not fit together (image {number} is only in the "
-                "first); download both again"
+                f"{NAME}: {regions} and {image_data} do not fit together (image {number!r:.60} is only in "
+                "the first); download both again"
             )
         if number in seen:
             raise _twice(regions, number)
@@ -163,7 +163,8 @@ def _read_image_data(path: Path) -> dict[int, tuple[str, str]]:
         url = PurePosixPath(urlsplit(row["url"]).path)
         # half of the images are COCO's: the common key keeps captions from being each other's negatives
         coco = row.get("coco_id")
-        key = visual_genome_key(number) if coco is None else coco_key(coco)
+        own = visual_genome_key(number)  # checks it also where the other one counts
+        key = own if coco is None else coco_key(coco)
         return number, (key, as_path(f"{url.parent.name}/{url.name}"))
 
     form = '[{"image_id": image, "url": address}]'

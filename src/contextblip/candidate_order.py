@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterable
 
-_IMAGE_NAME = re.compile(r"img([0-9]+)\.(?:jpe?g|png)", re.IGNORECASE)
+# no file system has names of more than 255 bytes; Python itself refuses numbers of some thousand digits
+_IMAGE_NAME = re.compile(r"img([0-9]{1,255})\.(?:jpe?g|png)", re.IGNORECASE)
 
 
 def candidate_number(name: str) -> int | None:

@@ -1,5 +1,7 @@
 """The user's mistakes: each message is one clear line that names the thing, the place and the remedy."""
 
+from signal import Signals
+
 
 class UserError(Exception):
     """A mistake the user can mend; the command prints its message as one line and exits with status 2."""
@@ -19,3 +21,16 @@ class DatasetNotFoundError(UserError):
 
 class DatasetError(UserError):
     """A data set's file is there but its content cannot be used."""
+
+
+class StoppedError(Exception):
+    """A training was asked to stop and has saved where it was.
+
+    Args:
+        number: Of the signal.
+        step: Optimiser steps done.
+    """
+
+    def __init__(self, number: int, step: int) -> None:
+        super().__init__(f"stopped by {Signals(number).name} after step {step:,}")
+        self.number = number

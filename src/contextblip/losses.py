@@ -103,7 +103,8 @@ def negative_weights(
     Args:
         sim: Similarities of unit-norm features, ``(B, C)``, C = B where only the batch itself is drawn from.
         same_image: Pairs never to be drawn, ``(B, C)`` bool; ``None``: a row's own pair only. A row where
-            nothing would be left falls back to all others, uniformly.
+            nothing would be left, or with a similarity that is no number, falls back to all others,
+            uniformly.
         temperature: Divides the similarities; the published code has none.
         first: Column of the first row's own pair; those of the other rows follow it.
 
@@ -115,13 +116,8 @@ def negative_weights(
     excluded = own if same_image is None else own | same_image
     weights = (sim.float() / temperature).softmax(dim=1) + 1e-4
     weights = weights.masked_fill(excluded, 0.0)
-    nothing_left = excluded.all(dim=1, keepdim=True)
-    return torch.where(nothing_left, (~own).float(), weights)
-
-
-def sample_negatives(weights: Tensor) -> Tensor:
-    """Draw one column per row, ``(B, C)`` to ``(B,)`` int64."""
-    return torch.multinomial(weights, 1).squeeze(1)
+    uniform = excluded.all(dim=1, keepdim=True) | ~weights.isfinite().all(dim=1, keepdim=True)
+    return torch.where(uniform, (~own).float(), weights)
 
 
 def loss_lm(token_logits: Tensor, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

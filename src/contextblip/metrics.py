@@ -1,8 +1,9 @@
-"""Accuracies of retrieval: by group for IMAGECODE, by pair for MMVP-VLM (paper, Tables 1 to 4).
+"""Accuracies of retrieval, by group for IMAGECODE, by pair for MMVP-VLM (paper, Tables 1 to 4); mean loss.
 
 All states are sums of integers, so that they add up exactly over processes.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -22,6 +23,9 @@ RETRIEVAL_GROUPS = (
     *(f"accuracy/words_{low}-{high}" if high else f"accuracy/words_{low}+" for low, high in WORD_RANGES),
     *(f"accuracy/sample_{name}" for name in SAMPLES),
 )
+# Losses are summed in these units, and none counts as more than MOST_LOSS: 2**19 of them fit
+_UNIT = 2**24
+MOST_LOSS = 2.0**20
 PAIR_GROUPS = ("pair_accuracy", *(f"pair_accuracy/{name}" for name in MMVP_TYPES))
 
 
@@ -110,6 +114,40 @@ class PairAccuracy(GroupedAccuracy):
             types[pair] = query["phenomena"][0] if query["phenomena"] else ""
         rows = [["pair_accuracy", f"pair_accuracy/{types[pair]}"] for pair in pairs]
         self.update(torch.tensor(list(pairs.values())), _membership(rows, self.groups))
+
+
+class MeanLoss(Metric):
+    """Mean of the losses of queries, to the same last bit however processes share them."""
+
+    is_differentiable = False
+    higher_is_better = False
+    full_state_update = False
+
+    units: Tensor
+    total: Tensor
+    no_numbers: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("units", "total", "no_numbers"):
+            self.add_state(name, default=torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, losses: Tensor) -> None:
+        """Count some losses.
+
+        Args:
+            losses: One a query, ``(B,)``.
+        """
+        finite = losses.isfinite()
+        kept = losses.float().masked_fill(~finite, 0.0).clamp(-MOST_LOSS, MOST_LOSS)
+        self.units += (kept * _UNIT).round().long().sum().to(self.units.device)
+        self.no_numbers += (~finite).sum().to(self.units.device)
+        self.total += len(losses)
+
+    def compute(self) -> float:
+        """Return the mean; NaN where a loss was no finite number or there was none."""
+        total = int(self.total)
+        return math.nan if int(self.no_numbers) or not total else int(self.units) / _UNIT / total
 
 
 def strictly_best(candidate_logits: Tensor, target_index: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from contextblip.run_record import (
     read_numbers,
     read_record,
 )
+from contextblip.safe_yaml import load_yaml
 from contextblip.worlds import World, asks_for_miniature, is_drawn
 
 DATASETS = {
@@ -28,8 +29,6 @@ DATASETS = {
     "CocoRetrievalDataModule": "COCO",
     "CaptionDataModule": "captions",
 }
-# ten times as fast where PyYAML was built with libyaml
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -231,7 +230,7 @@ def _inner_runs(folder: Path) -> str:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506  # both are safe
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigurationError(f"{path} cannot be read as YAML ({reason}); repeat the run") from error

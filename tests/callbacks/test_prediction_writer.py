@@ -11,7 +11,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
 from callbacks import PredictionWriter
-from callbacks.prediction_writer import unique_rows
+from callbacks.prediction_writer import fault_of, join
+from contextblip.errors import DatasetError
 from contextblip.run_record import read_record
 from contextblip.types import RetrievalBatch
 
@@ -126,11 +127,81 @@ def test_other_outputs_are_passed_over(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_parts_of_several_processes_are_joined_without_repeats(tmp_path: Path) -> None:
-    def row(name: str, index: int, mark: int) -> str:
-        return json.dumps({"set": name, "query_index": index, "mark": mark}) + "\n"
+def test_parts_of_several_processes_are_joined_in_order(tmp_path: Path) -> None:
+    def row(name: str, index: int) -> str:
+        return json.dumps({"set": name, "query_index": index}) + "\n"
 
     parts = [tmp_path / "0", tmp_path / "1"]
-    parts[0].write_text(row("a", 0, 1) + row("b", 0, 2))
-    parts[1].write_text(row("a", 1, 3) + row("a", 0, 4))
-    assert [json.loads(line)["mark"] for line in unique_rows(parts)] == [1, 2, 3]
+    parts[0].write_text(row("a", 0) + row("b", 0))
+    parts[1].write_text(row("a", 1))
+    assert join(parts, tmp_path / "whole") == [("a", 0), ("b", 0), ("a", 1)]
+    assert (tmp_path / "whole").read_text() == parts[0].read_text() + parts[1].read_text()
+
+
+ASKED = [("a", 0), ("a", 1), ("b", 0)]
+
+
+@pytest.mark.parametrize(
+    ("answered", "asked", "whole", "said"),
+    [
+        (ASKED, ASKED, True, None),
+        (ASKED[:2], ASKED, False, None),  # a part was asked for
+        (ASKED[:2], None, True, None),  # a data set of somebody else's
+        (ASKED[:2], ASKED, True, "of 3 queries 1 not answered (query 0 of b)"),
+        ([*ASKED, *ASKED[1:]], ASKED, True, "of 3 queries 2 answered more than once (query 1 of a)"),
+        (ASKED[:1] * 2, None, True, "of 1 queries 1 answered more than once (query 0 of a)"),
+        ([*ASKED, ("c", 4)], ASKED, False, "1 answered, but not among the data (query 4 of c)"),
+    ],
+)
+def test_each_query_is_answered_exactly_once(
+    answered: list[tuple[str, int]], asked: list[tuple[str, int]] | None, whole: bool, said: str | None
+) -> None:
+    fault = fault_of(answered, asked, whole)
+    assert fault is None if said is None else fault is not None and said in fault
+
+
+class Asked(list[RetrievalBatch]):
+    """Batches that tell their queries."""
+
+    query_ids: list[tuple[str, int]]
+
+
+@pytest.mark.parametrize("subcommand", ["test", "predict"])
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_query_lost_or_repeated_is_one_clear_error(
+    subcommand: str,
+    lost: bool,
+    task: LightningModule,
+    batches: list[RetrievalBatch],
+    trainer: Callable[..., Trainer],
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "predictions.jsonl").write_text("of an earlier run\n")
+    data = Asked(batches if lost else [*batches, batches[0]])
+    data.query_ids = [("static", 0), ("static", 1), ("video", 0), *([("lost", 7)] if lost else [])]
+    said = (
+        r"1 not answered \(query 7 of lost\)" if lost else r"2 answered more than once \(query 0 of static\)"
+    )
+    with pytest.raises(DatasetError, match=rf"predictions.jsonl: of \d queries {said}.*no file was written"):
+        getattr(trainer(PredictionWriter()), subcommand)(task, loader(data))
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.jsonl"]
+    assert (tmp_path / "predictions.jsonl").read_text() == "of an earlier run\n"
+
+
+def test_of_a_limited_run_no_more_is_expected(
+    task: LightningModule, batches: list[RetrievalBatch], trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    data = Asked(batches)
+    data.query_ids = [("static", 0), ("static", 1), ("video", 0)]
+    limited = trainer(PredictionWriter())
+    limited.limit_predict_batches = 1
+    limited.predict(task, loader(data))
+    assert len(written(tmp_path)) == 2
+
+
+def test_what_a_killed_run_left_is_no_result(
+    batches: list[RetrievalBatch], trainer: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    (tmp_path / ".predictions.jsonl.part0").write_text("half a row")
+    trainer(PredictionWriter()).predict(Silent(), loader(batches))
+    assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ from contextblip.runs import read_run
 Run = Callable[[str], None]
 Fail = Callable[[str], tuple[int, str]]
 
-LOGLESS = {"config.yaml", "configs.json", "metrics.json", "checkpoints"}
+LOGLESS = {"config.yaml", "configs.json", "metrics.json", "provenance.json", "checkpoints"}
 SHORT = "--trainer.limit_train_batches 1 --trainer.limit_val_batches 1 --trainer.max_epochs 1"
 
 
@@ -26,7 +26,8 @@ def test_every_subcommand_leaves_its_configuration(run: Run, capsys: pytest.Capt
     run(f"fit --config toy.yaml --experiment a/b {SHORT}")
     assert capsys.readouterr().out.endswith("Run folder: runs/a/b/version_0\n")
     assert names("runs/a/b/version_0") == {
-        "config.yaml", "configs.json", "metrics.json", "events.out", "hparams.yaml", "checkpoints",
+        "config.yaml", "configs.json", "metrics.json", "provenance.json", "events.out", "hparams.yaml",
+        "checkpoints",
     }  # fmt: skip
     assert names("runs/a/b/version_0/checkpoints") == {"last.ckpt", "epoch=0-step=1.ckpt"}
     # Each can be given to the next, whichever subcommand wrote it

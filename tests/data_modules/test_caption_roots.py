@@ -78,10 +78,13 @@ def test_no_path_leads_out_of_the_folder(
         module.train_set[0]
 
 
-def test_an_absolute_path_is_opened_as_it_is(
+def test_an_absolute_path_is_resolved_below_image_root(
     backbone: Path, tmp_path: Path, write_image: Callable[..., Path]
 ) -> None:
     elsewhere = write_image(tmp_path / "elsewhere" / "0.jpg")
     rows = [{"image": str(elsewhere), "caption": "a"}]
-    module = make(backbone, tmp_path / "data", annotation_files=[dump(tmp_path / "data" / "x.json", rows)])
+    files = [dump(tmp_path / "data" / "x.json", rows)]
+    with pytest.raises(DatasetNotFoundError, match=r"1 of 1 images not found.*; set --data\.image_root"):
+        make(backbone, tmp_path / "data", annotation_files=files).setup("fit")
+    module = make(backbone, tmp_path / "data", annotation_files=files, image_root=str(tmp_path / "elsewhere"))
     assert files_of(module) == [str(elsewhere)]

@@ -28,10 +28,12 @@ def test_suffix_is_resolved_for_each_file(tmp_path: Path, write_image: Callable[
     assert finder.find_all(["vg/image/1.jpg", "vg/image/2.jpg"]) == [str(second), str(first)]
 
 
-def test_absolute_path_is_taken_as_it_is(tmp_path: Path, write_image: Callable[..., Path]) -> None:
+def test_absolute_path_is_resolved_below_the_root(tmp_path: Path, write_image: Callable[..., Path]) -> None:
     elsewhere = write_image(tmp_path / "elsewhere" / "1.jpg")
-    write_image(tmp_path / "root" / "1.jpg")
-    assert ImageFinder("BLIP json", [tmp_path / "root"]).find(str(elsewhere)) == elsewhere
+    finder = ImageFinder("BLIP json", [tmp_path / "root"])
+    assert finder.find(str(elsewhere)) is None
+    inside = write_image(tmp_path / "root" / "1.jpg")
+    assert ImageFinder("BLIP json", [tmp_path / "root"]).find(str(elsewhere)) == inside
 
 
 def test_missing_images_are_counted_and_the_first_named(

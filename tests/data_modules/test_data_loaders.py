@@ -46,11 +46,59 @@ def test_fewer_rows_than_devices() -> None:
         EpochSampler(lambda _: np.arange(2), 2, 64, 3, 0)
 
 
-@pytest.mark.parametrize("size", [1, 7, 10])
-def test_evaluation_rows_come_exactly_once(size: int) -> None:
-    shares = [list(UnpaddedSampler(size, 4, rank)) for rank in range(4)]
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
+@pytest.mark.parametrize("size", [4, 7, 10])
+def test_evaluation_rows_come_exactly_once(size: int, batch_size: int) -> None:
+    samplers = [UnpaddedSampler(size, 4, rank, batch_size) for rank in range(4)]
+    shares = [list(sampler) for sampler in samplers]
     assert [row for share in shares for row in share] == list(range(size))
-    assert [len(UnpaddedSampler(size, 4, rank)) for rank in range(4)] == [len(share) for share in shares]
+    assert [len(sampler) for sampler in samplers] == [len(share) for share in shares]
+    assert all(shares), "no device waits for the others"
+
+
+def test_devices_evaluate_the_batches_that_one_would() -> None:
+    one = {tuple(range(start, min(start + 5, 43))) for start in range(0, 43, 5)}
+    for devices in (2, 3, 4, 9):
+        shares = [list(UnpaddedSampler(43, devices, rank, 5)) for rank in range(devices)]
+        found = [tuple(share[at : at + 5]) for share in shares for at in range(0, len(share), 5)]
+        assert set(found) == one, devices
+        assert max(map(len, shares)) - min(map(len, shares)) <= 5
+
+
+def test_fewer_rows_to_evaluate_than_devices() -> None:
+    for rank in range(4):
+        with pytest.raises(ConfigurationError, match="3 samples .* 4 devices.*--trainer.devices 3 or fewer"):
+            UnpaddedSampler(3, 4, rank, 2)
+
+
+@pytest.mark.parametrize("size", [24, 29, 35])
+def test_steps_are_made_of_the_same_rows_on_any_number_of_devices(size: int) -> None:
+    def order(epoch: int) -> Order:
+        return np.random.default_rng(epoch).permutation(size)
+
+    steps = []
+    for devices, batch_size, accumulation in (
+        (1, 12, 1),
+        (1, 3, 4),
+        (2, 6, 1),
+        (2, 2, 3),
+        (3, 4, 1),
+        (4, 1, 3),
+    ):
+        shares = []
+        for rank in range(devices):
+            sampler = EpochSampler(order, size, batch_size, devices, rank, accumulation)
+            sampler.set_epoch(2)
+            taken = 12 // devices
+            rows = [row for _, row in sampler]
+            shares.append([rows[start : start + taken] for start in range(0, len(rows), taken)])
+        steps.append([{row for part in step for row in part} for step in zip(*shares, strict=True)])
+    assert all(found == steps[0] for found in steps)
+    assert [len(step) for step in steps[0]] == [12, 12]
+
+
+def test_less_than_a_step_is_taken_as_it_is() -> None:
+    assert EpochSampler(lambda _: np.arange(7), 7, 2, accumulation=4).batches == 3
 
 
 class Failing(Dataset[int]):

@@ -248,5 +248,23 @@ def test_devices_share_the_queries(backbone: Path, world: Path) -> None:
     assert len(trained[0]) == len(trained[1]) > 0
 
 
+def test_steps_ask_the_same_queries_however_they_are_shared(backbone: Path, world: Path) -> None:
+    found = []
+    for devices, batch_size, accumulation in ((1, 6, 1), (2, 3, 1), (3, 2, 1), (1, 3, 2)):
+        shares = []
+        for rank in range(devices):
+            module = make(backbone, world, batch_size=batch_size)
+            kwargs = {"num_replicas": devices, "rank": rank}
+            trainer = SimpleNamespace(distributed_sampler_kwargs=kwargs, accumulate_grad_batches=accumulation)
+            module.trainer = trainer  # type: ignore[assignment]  # all it asks
+            module.setup("fit")
+            rows = _asked(module.train_dataloader())
+            taken = batch_size * accumulation
+            shares.append([rows[start : start + taken] for start in range(0, len(rows), taken)])
+        found.append([{query for part in step for query in part} for step in zip(*shares, strict=True)])
+    assert len(found[0]) > 1
+    assert all(steps == found[0] for steps in found)
+
+
 def _asked(loader: DataLoader[Any]) -> list[tuple[str, int]]:
     return [(query["set_name"], query["query_index"]) for batch in loader for query in batch["queries"]]

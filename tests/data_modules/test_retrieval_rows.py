@@ -11,14 +11,14 @@ import torch
 
 from contextblip.errors import DatasetError
 from contextblip.types import Query
-from data_modules import retrieval
+from data_modules import orders
+from data_modules.orders import grouped_order
 from data_modules.retrieval import (
     CandidateSet,
     RetrievalCollate,
     RetrievalDataset,
     RetrievalItem,
     RetrievalSample,
-    grouped_order,
     pad_candidates,
 )
 from data_modules.text import TextProcessor, clean_retrieval_text, load_tokenizer
@@ -129,7 +129,7 @@ def test_grouped_order_looks_at_each_set_once(monkeypatch: pytest.MonkeyPatch) -
         looks += len(entries)
         return min(entries)
 
-    monkeypatch.setattr(retrieval, "min", count, raising=False)
+    monkeypatch.setattr(orders, "min", count, raising=False)
     set_rows = np.repeat(np.arange(7317), np.random.default_rng(0).choice([1, 2, 3], 7317))
     order = grouped_order(set_rows, 36, seed=0, epoch=0)
     assert sorted(order.tolist()) == list(range(len(set_rows)))
@@ -236,3 +236,14 @@ def test_grouped_order_depends_on_seed_and_epoch_alone() -> None:
     assert grouped_order(SET_ROWS, 5, seed=0, epoch=0).tolist() == first
     assert grouped_order(SET_ROWS, 5, seed=0, epoch=1).tolist() != first
     assert grouped_order(SET_ROWS, 5, seed=1, epoch=0).tolist() != first
+
+
+@pytest.mark.parametrize("share", [2, 3, 4, 6])
+def test_a_step_holds_the_same_items_however_devices_share_it(share: int) -> None:
+    whole = grouped_order(SET_ROWS, 12, seed=0, epoch=3)
+    shared = grouped_order(SET_ROWS, 12, seed=0, epoch=3, share=share)
+    for start in range(0, len(whole), 12):
+        assert set(shared[start : start + 12]) == set(whole[start : start + 12])
+    asked = [len(set(SET_ROWS[shared[start : start + share]])) for start in range(0, len(shared), share)]
+    plain = [len(set(SET_ROWS[whole[start : start + share]])) for start in range(0, len(whole), share)]
+    assert sum(asked) <= sum(plain), "sets stay together"

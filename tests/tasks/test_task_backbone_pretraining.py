@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -66,6 +67,23 @@ def test_captions_are_predicted_behind_dec(backbone: str, captions: Captions, co
         row[mask.bool()].tolist() for row, mask in zip(ids, batch["attention_mask"], strict=True)
     )
     torch.testing.assert_close(losses.loss_lm, loss_lm(logits, ids, batch["attention_mask"]))
+
+
+def test_the_language_loss_is_the_mean_over_all_processes_tokens(backbone: str, captions: Captions) -> None:
+    """Processes average gradients, so the mean of what they compute has to be what one process would."""
+    task = BackbonePretraining(backbone, **KEYS)
+    task.configure_model()
+    whole = captions(6)
+    shares = [{key: value[part] for key, value in whole.items()} for part in ([0, 3, 1], [2, 4, 5])]  # type: ignore[index]
+    counts = [int(share["attention_mask"][:, 1:].sum()) for share in shares]
+    assert counts[0] != counts[1]
+    strategy = SimpleNamespace(reduce=lambda _tokens, reduce_op: torch.tensor(sum(counts) / 2))  # noqa: ARG005
+    with torch.no_grad():
+        expected = task.losses(whole).loss_lm
+        task._trainer = SimpleNamespace(world_size=2, strategy=strategy, global_step=0)  # type: ignore[assignment]
+        task._watch = SimpleNamespace(note=lambda *_: None)  # type: ignore[assignment]
+        found = [task.losses(share).loss_lm for share in shares]  # type: ignore[arg-type]
+    torch.testing.assert_close(sum(found) / 2, expected)
 
 
 def test_everything_trains_and_is_written_as_a_backbone(

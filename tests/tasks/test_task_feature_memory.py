@@ -1,15 +1,17 @@
 """Stage two's memory: the frozen parts run once a query, and training is the same as without it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 
 from contextblip.tasks import InterContext
+from contextblip.tasks.candidate_scoring import Candidates, Texts
 from contextblip.tasks.feature_memory import FeatureMemory
 from contextblip.types import RetrievalBatch
 
@@ -36,13 +38,17 @@ def train(
 ) -> tuple[InterContext, int]:
     torch.manual_seed(0)
     task = InterContext(backbone, lr=1e-2, dropout=0.0, **SIZES)
-    compute, calls = task.candidate_features, []
+    compute, calls = task.fuse_texts, []
 
-    def counted(batch: RetrievalBatch) -> Tensor:
-        calls.append(batch)
-        return compute(batch)
+    def counted(candidates: Candidates, texts: Texts) -> tuple[Tensor, Tensor]:
+        calls.extend(texts.set_index.tolist())
+        return compute(candidates, texts)
 
-    monkeypatch.setattr(task, "candidate_features", counted)
+    def one_by_one(batch: RetrievalBatch) -> Tensor:  # which round as what is remembered does
+        return pad_sequence(task.features_of(batch, range(len(batch["queries"]))), batch_first=True)
+
+    monkeypatch.setattr(task, "fuse_texts", counted)
+    monkeypatch.setattr(task, "candidate_features", one_by_one)
     make_trainer(max_epochs=3, num_sanity_val_steps=0).fit(task, datamodule=sets)
     return task, len(calls)
 
@@ -56,10 +62,44 @@ def test_frozen_parts_run_once_and_training_is_the_same(
     batch = image_sets()
     remembering, few = train(backbone, make_trainer, Sets(batch, augment=False), monkeypatch)
     computing, many = train(backbone, make_trainer, Sets(batch, augment=True), monkeypatch)
-    assert few == 1  # training and validation see the same sets here
-    assert many == 3 + 1  # each training step, and validation once
+    assert few == 4  # queries; training and validation see the same here
+    assert many == 4 * 3 + 4  # in each training step, and in the validations once
     for name, tensor in remembering.model.state_dict().items():
         assert torch.equal(tensor, computing.model.state_dict()[name]), name
+
+
+def test_a_query_has_the_same_features_to_the_last_bit_in_any_batch(
+    backbone: str, image_sets: ImageSets
+) -> None:
+    task, batch = InterContext(backbone, **SIZES), image_sets()
+    task.configure_model()
+    task.eval()
+    with torch.no_grad():
+        whole = task.features_of(batch, range(4))
+        plain = task.candidate_features(batch)
+        for row in range(4):
+            counted = int(batch["candidate_mask"][batch["set_index"][row]].sum())
+            torch.testing.assert_close(whole[row], plain[row, :counted], atol=1e-6, rtol=1e-5)
+            (alone,) = task.features_of(one_query(batch, row), [0])
+            assert torch.equal(alone, whole[row])
+        for row, features in zip((3, 0), task.features_of(batch, (3, 0)), strict=True):
+            assert torch.equal(features, whole[row])
+
+
+def one_query(batch: RetrievalBatch, row: int) -> RetrievalBatch:
+    number = int(batch["set_index"][row])
+    rows = slice(row, row + 1)
+    return {
+        **batch,
+        "images": batch["images"][number : number + 1],
+        "candidate_mask": batch["candidate_mask"][number : number + 1],
+        "set_index": torch.tensor([0]),
+        "input_ids": batch["input_ids"][rows],
+        "attention_mask": batch["attention_mask"][rows],
+        "target_index": batch["target_index"][rows],
+        "is_video": batch["is_video"][rows],
+        "queries": batch["queries"][rows],
+    }
 
 
 def test_another_fit_starts_without_memory(
@@ -77,11 +117,17 @@ def test_recall_pads_to_the_batch_and_keeps_queries_apart(image_sets: ImageSets)
     memory, batch = FeatureMemory(), image_sets()
     mask = batch["candidate_mask"][batch["set_index"]]
     features = torch.randn(4, 4, 5) * mask[..., None]
-    assert torch.equal(memory.recall(batch["queries"], mask, lambda: features), features)
+    asked: list[int] = []
 
-    def refuse() -> Tensor:
-        raise AssertionError("computed again")
+    def compute(rows: Sequence[int]) -> list[Tensor]:
+        asked.extend(rows)
+        return [features[row][mask[row]] for row in rows]
 
+    # what is known is not computed again
+    memory.recall(batch["queries"][1:2], mask[1:2], lambda _: [features[1][mask[1]]])
+    assert torch.equal(memory.recall(batch["queries"], mask, compute), features)
+    assert asked == [0, 2, 3]
     # the video alone has three candidates, and its queries come in another order and number
-    assert torch.equal(memory.recall(batch["queries"][2:3], mask[2:3, :3], refuse), features[2:3, :3])
-    assert torch.equal(memory.recall(batch["queries"][::-1], mask.flip(0), refuse), features.flip(0))
+    assert torch.equal(memory.recall(batch["queries"][2:3], mask[2:3, :3], compute), features[2:3, :3])
+    assert torch.equal(memory.recall(batch["queries"][::-1], mask.flip(0), compute), features.flip(0))
+    assert asked == [0, 2, 3]

@@ -264,7 +264,7 @@ def test_validation_leaves_the_random_state(
     torch.manual_seed(7)
     expected = torch.rand(1)
     torch.manual_seed(7)
-    task.validation_step(batch, 0)
+    task.validation_step(batch)
     assert torch.equal(torch.rand(1), expected)
 
 

@@ -163,10 +163,21 @@ def _read_weights(folder: Path, shapes_only: bool) -> tuple[dict[str, Any], dict
         index = folder / f"{name}.index.json"
         if index.is_file():
             tensors: dict[str, Any] = {}
-            for shard in sorted(set(read_json(index).get("weight_map", {}).values())):
+            for shard in _shards(index):
                 tensors |= read_tensors(folder / shard, shapes_only=shapes_only)[0]
             return tensors, {}
     raise CheckpointError(f"{folder}: no weights; looked for {' and '.join(_WEIGHT_FILES)}, also in shards")
+
+
+def _shards(index: Path) -> list[str]:
+    """List the files that an index names, all of them beside it."""
+    weight_map = read_json(index).get("weight_map")
+    names = list(weight_map.values()) if isinstance(weight_map, dict) else [None]
+    if odd := [
+        name for name in names if not isinstance(name, str) or name == ".." or Path(name).name != name
+    ]:
+        raise CheckpointError(f"{index}: {odd[0]!r} is no name of a file beside it; download it again")
+    return sorted(map(str, set(names)))
 
 
 def _part(values: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -7,15 +7,16 @@ from typing import NoReturn
 
 from contextblip import __version__
 from contextblip.cli.arguments import COMMANDS, sort_arguments
-from contextblip.cli.errors import INTERRUPTED_STATUS, USER_STATUS, explain, nearest
+from contextblip.cli.errors import INTERRUPTED_STATUS, SIGNALLED_STATUS, USER_STATUS, explain, nearest
 from contextblip.cli.verbs import VERBS, run_verb
-from contextblip.errors import ConfigurationError
+from contextblip.errors import ConfigurationError, StoppedError
 
 
 def main(args: list[str] | None = None) -> None:
     """Run the command.
 
     Mistakes end as one line on standard error: status 2 for the user's, 1 for the program's, 130 for Ctrl-C.
+    A training that a signal stopped says how to go on, with 128 and the signal's number.
     ``--debug`` anywhere shows the traceback instead.
 
     Args:
@@ -34,6 +35,8 @@ def main(args: list[str] | None = None) -> None:
         raise
     except KeyboardInterrupt:
         _stop("interrupted", INTERRUPTED_STATUS)
+    except StoppedError as stop:
+        _stop(f"{stop}; go on with --resume auto", SIGNALLED_STATUS + stop.number)
     except Exception as error:
         if debug:
             raise

@@ -12,6 +12,7 @@ import yaml
 
 from contextblip.cli.errors import nearest
 from contextblip.errors import ConfigurationError
+from contextblip.safe_yaml import Bounds, load_yaml
 
 COMMAND_LINE = "command line"
 DEFAULT_CONFIG = "lightning_cli.yaml"
@@ -132,7 +133,7 @@ def read_sources(arguments: Arguments, default_config: str) -> list[Source]:
         The defaults, each file from left to right, the command line.
 
     Raises:
-        ConfigurationError: A file is missing, is no valid YAML or gives a key twice.
+        ConfigurationError: A file is missing, lies elsewhere, is no valid YAML or gives a key twice.
     """
     sources = [
         Source(name, list(_flatten(_read_config(name)))) for name in [default_config, *arguments.configs]
@@ -152,7 +153,7 @@ def _command_line_entries(options: list[str]) -> Iterator[tuple[str, Any]]:
             value = options[position]
             position += 1
         try:
-            loaded = yaml.safe_load(value)
+            loaded = load_yaml(value)
         except yaml.YAMLError:
             loaded = value
         yield from _flatten({key[2:]: loaded})
@@ -185,13 +186,17 @@ def spell_out(name: str) -> str:
     return name if key.split(".")[0] in _CLASS_KEYS else f"{section}.init_args.{key}"
 
 
-class _StrictLoader(yaml.SafeLoader):
+class _StrictLoader(Bounds, yaml.SafeLoader):
     """A YAML loader that refuses a key given twice, of which YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Construct a mapping with distinct keys."""
         lines: dict[Any, int] = {}
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(
+                    problem="a key must be a word, no list or mapping", problem_mark=key_node.start_mark
+                )
             key = key_node.value
             if key in lines and key != "<<":
                 raise yaml.MarkedYAMLError(
@@ -205,13 +210,15 @@ def _read_config(name: str) -> dict[str, Any]:
     """Read a configuration file, or YAML given in place of one."""
     inline = "\n" in name or name.lstrip().startswith("{") or ": " in name
     if "://" in name and not inline:
-        return {}  # a remote file: jsonargparse fetches it
+        raise ConfigurationError(
+            f"--config {name}: runs fetch nothing from elsewhere; download the file and name it here"
+        )
     path = Path(name)
     if not inline and not path.is_file():
         raise ConfigurationError(f"--config {name}: no such file{_nearest_config(name)}")
     where = "--config" if inline else name
     try:
-        content = yaml.load(name if inline else path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 safe
+        content = load_yaml(name if inline else path.read_text(encoding="utf-8"), _StrictLoader)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigurationError(f"{where}{line}: no valid YAML: {error.problem or error.context}") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -35,22 +37,48 @@ def resolve_checkpoint(value: str, run_dir: str | None) -> str:
     """Find the file that ``--ckpt_path`` means.
 
     Args:
-        value: A path, ``best`` or ``last`` (of the run in ``run_dir``), or another word that Lightning knows.
+        value: A path, ``best`` or ``last`` (of the run in ``run_dir``), or ``hpc``.
         run_dir: Folder of the earlier run.
 
     Returns:
-        A path, or Lightning's own words ``hpc`` and ``registry`` as they are.
+        A path, or Lightning's own word ``hpc`` as it is.
 
     Raises:
-        CheckpointError: There is no such file.
+        CheckpointError: There is no such file, or it lies on another machine.
     """
-    if value == "hpc" or value.startswith("registry"):
+    if value == "hpc":
         return value
+    if "://" in value or value.startswith("registry"):
+        raise CheckpointError(
+            f"ckpt_path {value}: runs fetch nothing from elsewhere; download the file and name it here"
+        )
     if value in ("best", "last"):
         return str(_of_run(value, run_dir))
-    if "://" not in value and not Path(value).exists():
+    if not Path(value).exists():
         raise CheckpointError(f"ckpt_path {value}: no such file{_nearest_file(Path(value))}")
     return value
+
+
+def refuse_code(config: Namespace, *, allowed: bool) -> None:
+    """Refuse checkpoints whose reading may run code that is stored in them.
+
+    Args:
+        config: Values of the subcommand; ``ckpt_path`` is a path by now.
+        allowed: Whether the user trusts code that is not the project's.
+
+    Raises:
+        CheckpointError: A sharded strategy's folder is named without that, or Lightning is asked to unpickle.
+    """
+    path = config["ckpt_path"]
+    if config.get("weights_only") is False:
+        raise CheckpointError(
+            f"weights_only false would let {path} run code; leave it out: all that runs write loads without"
+        )
+    if not allowed and Path(path).is_dir():
+        raise CheckpointError(
+            f"ckpt_path {path} is a folder, as sharded strategies write it: torch reads its .metadata as a "
+            "pickle that may run code; --allow-code lifts this for a checkpoint that you trust"
+        )
 
 
 def compare_with_checkpoint(path: str, model: Namespace) -> None:
@@ -64,7 +92,7 @@ def compare_with_checkpoint(path: str, model: Namespace) -> None:
         CheckpointError: The file is no Lightning checkpoint, or another class or architecture wrote it.
     """
     if not Path(path).is_file():
-        return  # a sharded folder, a remote file or Lightning's own word: Lightning loads and checks it
+        return  # a sharded folder or Lightning's own word: Lightning loads and checks it
     stored = _read_hyper_parameters(path)
     stored.pop("_instantiator", None)
     stored_class, used_class = stored.pop("_class_path", None), model["class_path"]
@@ -92,19 +120,32 @@ def compare_with_checkpoint(path: str, model: Namespace) -> None:
 
 def _read_hyper_parameters(path: str) -> dict[str, Any]:
     """Load a checkpoint's hyper-parameters; its tensors stay on disk."""
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # torch raises a dozen kinds for files that are not its own
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"ckpt_path {path} cannot be read as a Lightning checkpoint: {reason}"
-        ) from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+    checkpoint = _read(path)
+    if "state_dict" not in checkpoint:
         raise CheckpointError(
             f"ckpt_path {path} holds weights but no Lightning checkpoint; "
             "use --model.init_from or --model.backbone"
         )
     return dict(checkpoint.get("hyper_parameters", {}))
+
+
+def _read(path: str) -> dict[str, Any]:
+    """Load a checkpoint without running anything stored in it; its tensors stay on disk."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"names {found[1]}" if found else "may be cut short"
+        raise CheckpointError(
+            f"ckpt_path {path} cannot be read as a Lightning checkpoint: refused, for it holds more than "
+            f"tensors and plain values ({what})"
+        ) from error
+    except Exception as error:  # torch raises a dozen kinds for files that are not its own
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"ckpt_path {path} cannot be read as a Lightning checkpoint: {reason}"
+        ) from error
+    return checkpoint if isinstance(checkpoint, dict) else {}
 
 
 def _differs(old: object, new: object) -> bool:
@@ -127,7 +168,7 @@ def _of_run(word: str, run_dir: str | None) -> Path:
         raise CheckpointError(f"ckpt_path {word}: there is no {last}")
     if word == "last":
         return last
-    callbacks = torch.load(last, map_location="cpu", weights_only=True, mmap=True)["callbacks"]
+    callbacks = _read(str(last)).get("callbacks", {})
     names = [state["best_model_path"] for state in callbacks.values() if state.get("best_model_path")]
     best = [folder / Path(name).name for name in names]  # the run folder may have been moved
     if not best or not best[0].is_file():

@@ -5,14 +5,40 @@ from __future__ import annotations
 from typing import Any
 
 from jsonargparse import Namespace
+from lightning.fabric.utilities.seed import max_seed_value, min_seed_value
 
 from contextblip.cli.arguments import CLASS_SECTIONS, COMMAND_LINE, Source
 from contextblip.cli.parser import class_arguments
+from contextblip.cli.parsing_errors import place as place_of
 from contextblip.cli.processes import warn
 from contextblip.errors import ConfigurationError
 
 # Keys of the data that are taken from the model's, see ContextBLIPCLI.add_arguments_to_parser.
 LINKED_KEYS = ("backbone", "image_size")
+
+
+def check_values(config: Namespace, sources: list[Source]) -> None:
+    """Refuse what jsonargparse lets pass: a section that holds no keys, a seed that no generator takes.
+
+    Args:
+        config: Values of the subcommand.
+        sources: What was given where.
+
+    Raises:
+        ConfigurationError: There is one.
+    """
+    for section in ("trainer", "checkpoint"):
+        if not isinstance(value := config.get(section), Namespace):
+            shown = "nothing" if value is None else repr(value)
+            raise ConfigurationError(
+                f"{place_of(section, sources)} must hold keys and values, not {shown:.60}; "
+                "leave it out for the defaults"
+            )
+    seed = config.get("seed_everything")
+    if isinstance(seed, int) and not min_seed_value <= seed <= max_seed_value:
+        raise ConfigurationError(
+            f"{place_of('seed_everything', sources)} is {seed}, expected {min_seed_value} to {max_seed_value}"
+        )
 
 
 def check_nothing_lost(config: Namespace, sources: list[Source], discards: list[str]) -> None:

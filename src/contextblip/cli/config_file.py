@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import lightning
@@ -13,6 +12,8 @@ from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 import contextblip
 from contextblip.cli.revision import git_commit
 from contextblip.cli.run_folder import CONFIG_FILE, RunFolder
+from contextblip.provenance.command import command_line
+from contextblip.provenance.starts import record_start
 from contextblip.run_record import settle
 
 # Keys that only some subcommands have, with their defaults
@@ -20,7 +21,9 @@ OWN_KEYS = {"verbose": True, "return_predictions": None}
 
 
 class RunConfigCallback(SaveConfigCallback):
-    """Writes the resolved configuration once the data have been found, for every subcommand.
+    """Writes the resolved configuration, and what it was started with, once the data have been found.
+
+    It does so for every subcommand, before the first step.
 
     Args:
         parser: Parser of the subcommand.
@@ -43,10 +46,10 @@ class RunConfigCallback(SaveConfigCallback):
         self.config_name: str | None = None  # callbacks record by it whose results they write
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:  # noqa: ARG002
-        """Write the file; Lightning calls this in rank zero only.
+        """Write the files; Lightning calls this in rank zero only.
 
         Args:
-            trainer: Unused.
+            trainer: Knows the devices and processes.
             pl_module: Unused.
             stage: Unused.
         """
@@ -60,8 +63,10 @@ class RunConfigCallback(SaveConfigCallback):
         settle(self.folder)
         self.config_name = free_name(self.folder, self.subcommand)
         path = self.folder / self.config_name
-        path.write_text(f"{header()}{text}\n", encoding="utf-8")
+        commit = git_commit()
+        path.write_text(f"{header(commit)}{text}\n", encoding="utf-8")
         self.configs.append(path)
+        record_start(path, self.subcommand, commit, config.as_dict(), trainer)
 
 
 def free_name(folder: Path, subcommand: str) -> str:
@@ -81,13 +86,14 @@ def free_name(folder: Path, subcommand: str) -> str:
     return next(name for name in names if not (folder / name).exists())
 
 
-def header() -> str:
+def header(commit: str | None) -> str:
     """Say what wrote the file.
 
+    Args:
+        commit: Of the sources; ``None`` outside a repository.
+
     Returns:
-        Comment lines: versions, git commit where there is one, and the command.
+        Comment lines: versions, git commit where there is one, and the command without secrets.
     """
     versions = f"contextblip {contextblip.__version__}, lightning {lightning.__version__}"
-    commit = git_commit()
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    return f"# {versions}{f', commit {commit}' if commit else ''}\n# {command}\n"
+    return f"# {versions}{f', commit {commit}' if commit else ''}\n# {command_line()}\n"

@@ -11,6 +11,7 @@ from contextblip.errors import ConfigurationError, UserError
 
 USER_STATUS = 2
 FAILURE_STATUS = 1
+SIGNALLED_STATUS = 128  # and the number of the signal, as shells report it
 INTERRUPTED_STATUS = 130  # what shells report for SIGINT
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from jsonargparse import Namespace
+from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch import Trainer as LightningTrainer
 from lightning.pytorch.accelerators import Accelerator, CPUAccelerator, CUDAAccelerator, MPSAccelerator
 
+from contextblip.checkpoints.whole_files import WholeCheckpointIO
 from contextblip.cli.parser import class_arguments
 from contextblip.errors import ConfigurationError
 
@@ -110,7 +113,15 @@ class Trainer(LightningTrainer):
     """
 
     def __init__(self, *, precision: Precision | None = None, **kwargs: Any) -> None:  # noqa: ANN401
-        super().__init__(precision=resolve_precision(precision, kwargs.get("accelerator", "auto")), **kwargs)
+        plugins = kwargs.pop("plugins", None) or []
+        plugins = (
+            list(plugins) if isinstance(plugins, Sequence) and not isinstance(plugins, str) else [plugins]
+        )
+        own = getattr(kwargs.get("strategy"), "_checkpoint_io", None) is not None
+        if not own and not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(WholeCheckpointIO())
+        resolved = resolve_precision(precision, kwargs.get("accelerator", "auto"))
+        super().__init__(precision=resolved, plugins=plugins, **kwargs)
 
 
 def resolve_accumulation(config: Namespace) -> None:
@@ -129,9 +140,14 @@ def resolve_accumulation(config: Namespace) -> None:
     total = data.get("global_batch_size")
     if total is None:
         return
-    devices = count_devices(trainer["accelerator"], trainer["devices"])
-    if data["batch_size"] < 1:
-        raise ConfigurationError(f"data.batch_size is {data['batch_size']}, but must be 1 or more")
+    counts = {f"data.{key}": data[key] for key in ("batch_size", "global_batch_size")}
+    for key, value in {**counts, "trainer.num_nodes": trainer["num_nodes"]}.items():
+        if value < 1:
+            raise ConfigurationError(f"{key} is {value}, but must be 1 or more")
+    try:
+        devices = count_devices(trainer["accelerator"], trainer["devices"])
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"trainer.devices {trainer['devices']!r}: {error}") from error
     at_once = data["batch_size"] * devices * trainer["num_nodes"]
     product = f"batch_size {data['batch_size']} x {devices} devices x {trainer['num_nodes']} nodes"
     if total % at_once:

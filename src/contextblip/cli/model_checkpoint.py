@@ -14,6 +14,8 @@ class ModelCheckpoint(LightningModelCheckpoint):
     state stands in checkpoints.
     """
 
+    _begun_at: int | None = None
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save what is due after a validation.
 
@@ -42,13 +44,33 @@ class ModelCheckpoint(LightningModelCheckpoint):
         if self.save_last is True and due and not self._should_skip_saving_checkpoint(trainer):
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the last weights, whatever the interval.
+    def save_last_now(self, trainer: Trainer) -> None:
+        """Write ``last.ckpt``, also within an epoch.
+
+        Args:
+            trainer: Knows how far training is.
+        """
+        self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember where this training begins.
 
         Args:
             trainer: Knows how far training is.
             pl_module: Unused.
         """
+        super().on_train_start(trainer, pl_module)
+        self._begun_at = trainer.global_step
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the last weights, whatever the interval; a finished run that is resumed has no new ones.
+
+        Args:
+            trainer: Knows how far training is.
+            pl_module: Unused.
+        """
+        if trainer.global_step == self._begun_at:
+            return
         super().on_train_end(trainer, pl_module)
         if self.save_last is True and not self._should_skip_saving_checkpoint(trainer):
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -11,6 +12,7 @@ from typing import Any, NoReturn
 from jsonargparse import Namespace, set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser
 
+from contextblip.cli.arguments import Source
 from contextblip.cli.errors import ParsingError
 from contextblip.cli.signatures import ALLOWED_CODE, allowed_code
 
@@ -47,9 +49,32 @@ def _subparsers(action: argparse.Action) -> list[argparse.ArgumentParser]:
     return list(action.choices.values()) if isinstance(action.choices, dict) else []
 
 
+def named_roots(sources: list[Source]) -> set[str]:
+    """Collect the packages that a configuration names.
+
+    Args:
+        sources: What was given where.
+
+    Returns:
+        First parts of all dotted names among the values.
+    """
+
+    def walk(value: object) -> Iterator[str]:
+        if isinstance(value, dict):
+            value = list(value.values())
+        if isinstance(value, list):
+            for item in value:
+                yield from walk(item)
+        elif isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value):
+            yield value.split(".")[0]
+
+    roots = {root for source in sources for _, value in source.entries for root in walk(value)}
+    return roots - {"jsonargparse"}  # it may not be allowed: a value could then lift the limit itself
+
+
 @contextmanager
 def limited_imports(extra: list[str]) -> Iterator[None]:
-    """Let values name classes of the project and its libraries only.
+    """Let values name classes of the project and its libraries only, and files of this machine.
 
     Args:
         extra: Further import roots, forbidden again at the end, since the setting outlives the command.
@@ -58,6 +83,8 @@ def limited_imports(extra: list[str]) -> Iterator[None]:
         Nothing.
     """
     set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=[*ALLOWED_CODE, *extra])
+    # Lightning's import lets values be addresses of files elsewhere, which would be fetched
+    set_parsing_settings(config_read_mode_fsspec_enabled=False)
     token = allowed_code.set((*ALLOWED_CODE, *extra))
     try:
         yield

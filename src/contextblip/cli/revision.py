@@ -10,11 +10,16 @@ def git_commit() -> str | None:
     """Read the commit of the sources.
 
     Returns:
-        The hash, with a plus sign where tracked files differ from it; ``None`` outside a repository.
+        The hash, with a plus sign where tracked files differ from it; ``None`` outside a repository, as of an
+        installed wheel.
     """
-    place = ["git", "-C", str(Path(__file__).parent)]
+    file = Path(__file__)
+    place = ["git", "-C", str(file.parent)]
     words = [*place, "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
+    tracked = [*place, "ls-files", "--error-unmatch", file.name]
     try:
+        # an environment may lie within another project's repository, whose commit says nothing here
+        subprocess.run(tracked, capture_output=True, check=True, timeout=10)  # noqa: S603 fixed words
         answer = subprocess.run(words, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603 fixed words
     except (OSError, subprocess.SubprocessError):
         return None

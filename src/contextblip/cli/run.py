@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +13,22 @@ from lightning.pytorch import Trainer as LightningTrainer
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from contextblip.cli.arguments import Arguments, Source, find_default_config, read_sources
-from contextblip.cli.checkpoint import compare_with_checkpoint, resolve_checkpoint
-from contextblip.cli.checks import check_nothing_lost
+from contextblip.cli.checkpoint import compare_with_checkpoint, refuse_code, resolve_checkpoint
+from contextblip.cli.checks import check_nothing_lost, check_values
 from contextblip.cli.computing import add_computing_keys, computing_callbacks
 from contextblip.cli.config_file import RunConfigCallback
 from contextblip.cli.errors import ParsingError, hidden_mistake, one_line
-from contextblip.cli.final_validation import FinalValidation
 from contextblip.cli.hardware import Trainer, resolve_accumulation, resolve_precision
+from contextblip.cli.heap_guard import HeapGuard
 from contextblip.cli.model_checkpoint import ModelCheckpoint
 from contextblip.cli.noise import quiet
-from contextblip.cli.parser import CommandParser, DiscardLog, limited_imports
+from contextblip.cli.parser import CommandParser, DiscardLog, limited_imports, named_roots
 from contextblip.cli.parsing_errors import explain_parsing
 from contextblip.cli.processes import say
 from contextblip.cli.results import print_metrics
+from contextblip.cli.resuming import find_resumable
 from contextblip.cli.run_folder import RunFolder, shown
+from contextblip.cli.safeguards import add_safeguard_keys, fit_callbacks
 from contextblip.cli.test_after import (
     Which,
     as_test,
@@ -72,29 +72,6 @@ def run(arguments: Arguments) -> None:
             raise mistake from None  # the wrapper would lead back to it
         finally:
             folder.close()
-
-
-def named_roots(sources: list[Source]) -> set[str]:
-    """Collect the packages that a configuration names.
-
-    Args:
-        sources: What was given where.
-
-    Returns:
-        First parts of all dotted names among the values.
-    """
-
-    def walk(value: object) -> Iterator[str]:
-        if isinstance(value, dict):
-            value = list(value.values())
-        if isinstance(value, list):
-            for item in value:
-                yield from walk(item)
-        elif isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value):
-            yield value.split(".")[0]
-
-    roots = {root for source in sources for _, value in source.entries for root in walk(value)}
-    return roots - {"jsonargparse"}  # it may not be allowed: a value could then lift the limit itself
 
 
 def leave_out_idle_callbacks(trainer: Namespace) -> None:
@@ -176,6 +153,7 @@ class ContextBLIPCLI(LightningCLI):
             default=None,
             help="Checkpoint that fit also tests once training is done; null: none.",
         )
+        add_safeguard_keys(parser)
         add_computing_keys(parser)
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         # The data need the backbone's vocabulary: a second copy of its path could contradict the first.
@@ -201,6 +179,7 @@ class ContextBLIPCLI(LightningCLI):
             print_experiment_help(self.arguments, self.sources, self._parser(self.arguments.subcommand))
             raise SystemExit(0)
         self.config = parser.parse_args(self.arguments.words)
+        check_values(self.run_config, self.sources)
         check_nothing_lost(self.run_config, self.sources, self.discards.messages)
 
     @property
@@ -212,8 +191,11 @@ class ContextBLIPCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Compare with the checkpoint; LightningCLI lets its hyper-parameters win over the user's."""
         config = self.run_config
+        if config["resume"] is not None:
+            config["ckpt_path"] = find_resumable(config, self.arguments.subcommand)
         if config["ckpt_path"] is not None:
             config["ckpt_path"] = resolve_checkpoint(config["ckpt_path"], config["run_dir"])
+            refuse_code(config, allowed="--allow-code" in self.arguments.flags)
             compare_with_checkpoint(config["ckpt_path"], config["model"])
 
     def before_instantiate_classes(self) -> None:
@@ -265,16 +247,18 @@ class ContextBLIPCLI(LightningCLI):
         """Leave our checkpoints out where the user wants none, and add what fit needs."""
         if config["enable_checkpointing"] is False:  # Lightning refuses them then
             callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
+        callbacks = [*callbacks, HeapGuard()]
         if self.subcommand == "fit":
-            callbacks = [*callbacks, FinalValidation()]
+            callbacks = [*callbacks, *fit_callbacks(self.run_config, self.folder.path)]
         if self.run_config["test_after"] is not None:
             callbacks = [*callbacks, prepare_test_after(self.model, self.datamodule)]
         return super()._instantiate_trainer(config, [*callbacks, *computing_callbacks(self.run_config)])
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        """Keep Lightning's table of metrics back; ours says the number of queries beside each."""
+        """Let no checkpoint run code, and keep Lightning's table of metrics back, which says no n."""
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
-        return kwargs | {"verbose": False} if "verbose" in kwargs else kwargs
+        fixed = {"weights_only": True, "verbose": False}
+        return kwargs | {key: value for key, value in fixed.items() if key in kwargs}
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run, then say what came out and where it lies."""

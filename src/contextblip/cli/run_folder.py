@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from contextblip.cli.processes import is_rank_zero
 from contextblip.errors import ConfigurationError
+from contextblip.provenance.record import PROVENANCE, forget_starts
 from contextblip.run_record import METRICS, PREDICTIONS, is_tested, read_numbers, read_record
 
 CONFIG_FILE = "config.yaml"
@@ -39,6 +40,8 @@ class RunFolder:
             ConfigurationError: ``run_dir`` holds another run.
         """
         given: str | None = config["run_dir"]
+        for key in ("run_dir", "experiment"):
+            _check_name(key, config[key])
         if _is_launched_child():
             self.path = Path(os.environ[HANDED_ON])
         elif given is not None:
@@ -84,15 +87,20 @@ class RunFolder:
         if not is_rank_zero() or not self.path.is_dir():
             return
         recorded = {CONFIG_FILE, *read_record(self.path).values()}
-        for config in self.configs:
-            # of training there may be checkpoints already, of an evaluation nothing is left
-            if config.name not in recorded and not config.name.startswith("config_fit"):
-                config.unlink(missing_ok=True)
+        # of training there may be checkpoints already, of an evaluation nothing is left
+        useless = [
+            config
+            for config in self.configs
+            if config.name not in recorded and not config.name.startswith("config_fit")
+        ]
+        for config in useless:
+            config.unlink(missing_ok=True)
+        forget_starts(self.path, {config.name for config in useless})
         if not self._made or any(
             (self.path / name).exists() for name in ("checkpoints", METRICS, PREDICTIONS)
         ):
             return
-        for pattern in (CONFIG_FILE, "hparams.yaml", "events.out.tfevents.*"):
+        for pattern in (CONFIG_FILE, PROVENANCE, "hparams.yaml", "events.out.tfevents.*"):
             for file in self.path.glob(pattern):
                 file.unlink()
 
@@ -144,6 +152,12 @@ def shown(path: Path) -> str:
     return str(whole.relative_to(Path.cwd())) if whole.is_relative_to(Path.cwd()) else str(whole)
 
 
+def _check_name(key: str, value: str | None) -> None:
+    """Refuse what no file system takes."""
+    if "\0" in (value or ""):
+        raise ConfigurationError(f"{key} {value!r}: no folder can have that name")
+
+
 def _experiment_folder(config: Namespace) -> Path:
     """Resolve ``runs/<experiment>``; the name may have parts but must stay below runs."""
     name = Path(config["experiment"])
@@ -170,14 +184,14 @@ def _slurm_folder(folder: Path, tasks: int) -> Path:
 
 def _refuse_foreign(path: Path, config: Namespace, subcommand: str) -> None:
     """Stop where the folder holds a run that this one does not continue."""
-    if not (path / CONFIG_FILE).is_file() or _is_requeued():
+    if not (path / CONFIG_FILE).is_file() or _is_requeued() or config.get("resume") is not None:
         return
     checkpoint = config.get("ckpt_path")
     if checkpoint is not None and Path(checkpoint).absolute().is_relative_to(path.absolute()):
         return
-    verb = "resume" if subcommand == "fit" else subcommand
+    verb, way = ("resume", "--resume auto") if subcommand == "fit" else (subcommand, "--ckpt_path last")
     raise ConfigurationError(
-        f"run_dir {path} already holds a run; choose another folder, or {verb} that run with --ckpt_path last"
+        f"run_dir {path} already holds a run; choose another folder, or {verb} that run with {way}"
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from contextblip.errors import ConfigurationError
+from contextblip.safe_yaml import load_yaml
 
 
 def add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
@@ -113,6 +114,6 @@ def _key_and_value(text: str) -> tuple[str, Any]:
     if not equals or not key:
         raise ConfigurationError(f"--set {text}: expected KEY=VALUE, e.g. --set data.root=DATA")
     try:
-        return key, yaml.safe_load(value)
+        return key, load_yaml(value)
     except yaml.YAMLError as error:
         raise ConfigurationError(f"--set {text}: the value is no valid YAML") from error

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from contextblip.downloads.extracted_record import ExtractedRecord
 from contextblip.downloads.meters import Meter, check_space, progress
@@ -85,6 +85,13 @@ class _Zip(_Archive):
 
     def open(self, member: _Member) -> IO[bytes]:
         return self._file.open(member.handle)
+
+
+class _BoundedTarInfo(tarfile.TarInfo):
+    def _proc_member(self, file: tarfile.TarFile) -> tarfile.TarInfo:  # which reads long names whole
+        if self.type in b"LKxgX" and self.size > _CHUNK:
+            raise DatasetError(f"{cast(str, file.name)}: refused: a header has {self.size:,} bytes")
+        return super()._proc_member(file)  # type: ignore[misc,no-any-return]  # not in typeshed
 
 
 class _Tar(_Archive):
@@ -196,11 +203,14 @@ def _opened(path: Path) -> Iterator[_Archive]:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as file:
             yield _Zip(path, file)
-    elif tarfile.is_tarfile(path):
-        with tarfile.open(path) as tar:
-            yield _Tar(path, tar)
-    else:
-        raise DatasetError(f"{path}: no zip and no tar, or cut short; delete it and download it again")
+        return
+    try:
+        tar = tarfile.open(path, tarinfo=_BoundedTarInfo)  # noqa: SIM115  # closed below
+    except tarfile.TarError as error:
+        problem = f"{path}: no zip and no tar, or cut short; delete it and download it again"
+        raise DatasetError(problem) from error
+    with tar:
+        yield _Tar(path, tar)
 
 
 def _extract_members(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from contextblip.errors import ConfigurationError
 from contextblip.models.adapter import AdapterFusion, MultiScaleAdapter, check_adapter_layers
 from contextblip.models.config import BackboneConfig
+from contextblip.models.grounding import ProjectedImages
 from contextblip.models.inter_context import InterContextEncoder
 from contextblip.models.mim_decoder import DecoderText, MIMDecoder
 from contextblip.models.outputs import FusionOutput, ImageOutput, TextOutput, check_image_size
@@ -205,7 +206,7 @@ class ContextBLIP(nn.Module):
         self,
         input_ids: Tensor,
         attention_mask: Tensor,
-        image_embeds: Tensor,
+        image_embeds: Tensor | ProjectedImages,
         *,
         text_index: Tensor | None = None,
         image_index: Tensor | None = None,
@@ -219,7 +220,7 @@ class ContextBLIP(nn.Module):
         Args:
             input_ids: [CLS] first, replaced by [ENC] here, ``(T, L)`` int64.
             attention_mask: 1 at tokens, 0 at padding, ``(T, L)``.
-            image_embeds: Image states, ``(C, 1 + V, D)``.
+            image_embeds: Image states, ``(C, 1 + V, D)``, or `TextEncoder.project_images` of them.
             text_index: Text of each pair, ``(N,)``; ``None`` when T = N, in order.
             image_index: Image of each pair, ``(N,)``; ``None`` when C = N, in order. Keys and values are
                 projected once an image.

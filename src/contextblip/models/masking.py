@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from contextblip.draws import Uniform, choose, drawn_anywhere
 from contextblip.errors import ConfigurationError
 
 MaskStrategy = Literal["top", "random", "bottom", "mixture"]
@@ -76,11 +77,12 @@ class MaskPolicy:
             )
         return masked
 
-    def row_weights(self, attention_mask: Tensor) -> Tensor:
+    def row_weights(self, attention_mask: Tensor, uniform: Uniform | None = None) -> Tensor:
         """Draw the weights with which the token rows of the attention map are averaged.
 
         Args:
             attention_mask: 1 at tokens, 0 at padding, ``(B, L)``; [ENC] first, [SEP] last.
+            uniform: What draws; ``None``: torch's generator.
 
         Returns:
             Weights that sum to 1 in each row, ``(B, L)`` float32. A text without words falls back to [ENC].
@@ -91,45 +93,50 @@ class MaskPolicy:
         )
         if self.token_row == "enc":
             return first.float()
+        uniform = drawn_anywhere(len(attention_mask), attention_mask.device) if uniform is None else uniform
         if self.token_row == "published":
-            row = torch.randint(length, (1,), device=attention_mask.device)
+            row = (uniform(1)[:1, 0] * length).long()  # one for the batch
             return F.one_hot(row.expand(len(attention_mask)), length).float()
         words = word_positions(attention_mask)
         words = torch.where(words.any(dim=1, keepdim=True), words, first.bool()).float()
         if self.token_row == "word":
-            words = F.one_hot(torch.multinomial(words, 1).squeeze(1), length).float()
+            words = F.one_hot(choose(words, uniform(1)), length).float()
         return words / words.sum(dim=1, keepdim=True)
 
-    def draw_noise(self, like: Tensor) -> Tensor:
-        """Draw U(0, ``noise``) in the shape of ``like``, ``(B, P)``."""
-        return torch.rand_like(like) * self.noise
+    def draw_noise(self, like: Tensor, uniform: Uniform | None = None) -> Tensor:
+        """Draw U(0, ``noise``) in the shape of ``like``, ``(B, P)``; ``uniform`` as in `row_weights`."""
+        uniform = drawn_anywhere(len(like), like.device) if uniform is None else uniform
+        return uniform(like.shape[1]) * self.noise
 
-    def select(self, attention: Tensor, noise: Tensor) -> PatchMask:
+    def select(self, attention: Tensor, noise: Tensor, uniform: Uniform | None = None) -> PatchMask:
         """Rank the patches and mask the first ``int(π P)``.
 
         Args:
             attention: Attention of the driving token to the patches, ``(B, P)``, non-negative.
             noise: Added to the unit-norm attention, ``(B, P)``.
+            uniform: What draws where the strategy is random; ``None``: torch's generator.
 
         Returns:
             The mask; the number masked is the same for every sample, so that shapes are static.
         """
         masked = self.num_masked(attention.shape[1])
-        ranking = self._ranking(F.normalize(attention.float(), dim=1, eps=1e-12) + noise)
+        uniform = drawn_anywhere(len(attention), attention.device) if uniform is None else uniform
+        ranking = self._ranking(F.normalize(attention.float(), dim=1, eps=1e-12) + noise, uniform)
         ids_mask, ids_keep = ranking[:, :masked], ranking[:, masked:]
         mask = torch.zeros_like(attention, dtype=torch.bool).scatter(1, ids_mask, True)
         return PatchMask(ids_keep, ids_mask, mask)
 
-    def _ranking(self, scores: Tensor) -> Tensor:
+    def _ranking(self, scores: Tensor, uniform: Uniform) -> Tensor:
         if self.strategy == "random":
-            scores = torch.rand_like(scores)
+            scores = uniform(scores.shape[1])
         elif self.strategy == "bottom":
             scores = -scores
         elif self.strategy == "mixture":
             share = scores / scores.sum(dim=1, keepdim=True).clamp_min(1e-12)
             # Gumbel top-k: a ranking drawn without replacement with these probabilities
             probabilities = (share + 1 / scores.shape[1]) / 2
-            scores = probabilities.log() - torch.empty_like(scores).exponential_().log()
+            exponential = -torch.log1p(-uniform(scores.shape[1]))  # positive but for one draw in 2**24
+            scores = probabilities.log() - exponential.clamp_min(1e-12).log()
         return scores.argsort(dim=1, descending=True)
 
 

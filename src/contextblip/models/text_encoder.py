@@ -11,9 +11,9 @@ from torch.utils.checkpoint import checkpoint
 from contextblip.errors import ConfigurationError
 from contextblip.models.attention import BERT_EPS, KeysValues, Maps, check_heads, padding_mask
 from contextblip.models.config import BackboneConfig
+from contextblip.models.grounding import Images, ProjectedImages
 from contextblip.models.layers import TransformerLayer, init_bert_weights
 from contextblip.models.packing import Layout, Tokens
-from contextblip.models.pairs import Pairs
 
 Layer = Callable[..., tuple[Tensor, Tensor | None]]
 
@@ -31,25 +31,6 @@ class TextStates(NamedTuple):
     hidden: Tensor
     first: Tensor
     attention: Tensor | None
-
-
-class Images(NamedTuple):
-    """What texts are grounded in.
-
-    Attributes:
-        image_embeds: ``(C, S, context width)``, or ``None`` for texts alone.
-        image_index: Row of it for each text, ``(N,)``; ``None`` when C = N, in order.
-    """
-
-    image_embeds: Tensor | None
-    image_index: Tensor | None
-
-    def pairs(self, part: slice = slice(None), tokens: Tokens | None = None) -> Pairs | None:
-        """Pair some of the texts, which stand at ``tokens`` if they are packed, with their images."""
-        if self.image_embeds is None:
-            return None
-        index = None if self.image_index is None else self.image_index[part]
-        return Pairs.of(index, len(self.image_embeds), tokens)
 
 
 class MapMean:
@@ -154,7 +135,7 @@ class TextEncoder(nn.Module):
         self,
         input_ids: Tensor,
         attention_mask: Tensor,
-        image_embeds: Tensor | None = None,
+        image_embeds: Tensor | ProjectedImages | None = None,
         *,
         text_index: Tensor | None = None,
         image_index: Tensor | None = None,
@@ -168,7 +149,8 @@ class TextEncoder(nn.Module):
         Args:
             input_ids: ``(T, L)`` int64.
             attention_mask: 1 at tokens, 0 at padding, ``(T, L)``.
-            image_embeds: Image states, ``(C, S, context width)``; ``None`` skips the cross-attention.
+            image_embeds: Image states, ``(C, S, context width)``, projected where several calls share them;
+                ``None`` skips the cross-attention.
             text_index: Text of each of the N pairs, ``(N,)``; ``None`` when T = N, in order. What comes
                 before the first cross-attention is computed once a text, unless dropout makes pairs differ.
             image_index: Image of each pair, ``(N,)``; ``None`` when C = N, in order. Keys and values are
@@ -188,22 +170,36 @@ class TextEncoder(nn.Module):
         whole = number if whole is None else whole
         if whole < number and image_index is None:
             image_index = torch.arange(number, device=input_ids.device)
-        images = Images(image_embeds, image_index)
+        images = Images.of(image_embeds, image_index)
         layers = self._map_layers(attention_layers) if return_attention and whole else frozenset()
         maps = MapMean(Maps(self._map_heads(attention_heads), whole), layers)
         tokens, packed, repeat = Layout.of(attention_mask, text_index, whole)
         mask, pairs = padding_mask(attention_mask), images.pairs(tokens=packed)
         hidden = tokens.pack(self.embed(input_ids))
-        for depth, layer in enumerate(self.layers[:-1], start=1):
-            run, asked = self._through(layer, hidden, image_embeds), maps.asked(depth)
+        for depth, layer in enumerate(self.layers[:-1]):
+            run, asked = self._through(layer, hidden, images.image_embeds), maps.asked(depth + 1)
+            context = images.context(depth)
             hidden, attention = run(
-                hidden, mask, image_embeds, tokens=tokens, repeat=repeat, pairs=pairs, maps=asked
+                hidden, mask, context, tokens=tokens, repeat=repeat, pairs=pairs, maps=asked
             )
             maps.add(attention)
             if text_index is not None:
                 mask, tokens, text_index, repeat = mask[text_index], packed, None, None
         states, first = self._read(hidden, mask, images, packed, maps, whole)
         return TextStates(states, first, maps.mean())
+
+    def project_images(self, image_embeds: Tensor) -> ProjectedImages:
+        """Project the keys and values of images that several calls will be grounded in.
+
+        Args:
+            image_embeds: Image states, ``(C, S, context width)``.
+
+        Returns:
+            What `forward` takes in their place.
+        """
+        layers = [cast(TransformerLayer, layer).cross_attention for layer in self.layers[:-1]]
+        keys_values = (layer.project(image_embeds) for layer in layers if layer is not None)
+        return ProjectedImages(image_embeds, tuple(keys_values))
 
     def _read(
         self, hidden: Tensor, mask: Tensor, images: Images, tokens: Tokens, maps: MapMean, whole: int

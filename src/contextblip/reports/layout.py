@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from contextblip.paper import PaperRow, PaperTable
+from contextblip.reports.origins import differing_origins
 from contextblip.reports.placement import PRIOR_ROW
 from contextblip.reports.tables import (
     SPLIT_WORDS,
@@ -73,12 +74,14 @@ def lay_out(report: Report) -> list[Block]:
 
     Returns:
         For each table of the paper: heading, our numbers (beside the paper's, or by themselves where they
-        are the miniature world's), the paper's whole table, notes.
+        are the miniature world's), the paper's whole table, notes; then what the runs were not all made with.
     """
     blocks: list[Block] = []
     tables = list(report.tables)
     for number in dict.fromkeys(table.paper.number for table in tables):
         blocks += _blocks([table for table in tables if table.paper.number == number])
+    if origins := differing_origins(run for table in tables for group in table.groups for run in group.runs):
+        blocks += [Heading("Not made alike"), Notes(origins)]
     if report.notes:
         blocks += [Heading("Left out"), Notes(report.notes)]
     return blocks

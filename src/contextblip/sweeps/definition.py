@@ -13,6 +13,7 @@ from contextblip.cli.arguments import COMMANDS
 from contextblip.cli.errors import nearest
 from contextblip.errors import ConfigurationError
 from contextblip.paper import paper_table
+from contextblip.safe_yaml import load_yaml
 from contextblip.sweeps.fields import Fields, choose, refuse_repeats
 
 _SWEEP_KEYS = ("name", "title", "paper", "stages", "axes", "variants", "seeds", "measures")
@@ -142,7 +143,7 @@ def _load(path: Path) -> object:
         choices += [str(file) for file in sorted(Path("experiments/sweeps").glob("*.yaml"))]
         raise ConfigurationError(f"sweep file {path}: no such file{nearest(str(path), choices)}")
     try:
-        content: object = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content: object = load_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: no valid YAML: {error}") from error
     return content

@@ -61,19 +61,27 @@ def fingerprint_folder(folder: Path, depth: int = _DEEPEST) -> str:
         ``sha256:`` and 64 hexadecimal digits.
     """
     digest = hashlib.sha256()
-    for file in sorted(_files(folder, depth)):
+    for file in sorted(counted_files(folder, depth)):
         digest.update(f"{file.relative_to(folder).as_posix()} {fingerprint_file(file)}\n".encode())
     return f"sha256:{digest.hexdigest()}"
 
 
-def _files(folder: Path, depth: int) -> list[Path]:
-    """List the files that count; hidden ones are caches and reports."""
+def counted_files(folder: Path, depth: int = _DEEPEST) -> list[Path]:
+    """List the annotation and weight files of a folder; hidden ones are caches and reports.
+
+    Args:
+        folder: The folder.
+        depth: How many levels count.
+
+    Returns:
+        Their paths, in no order.
+    """
     with os.scandir(folder) as entries:
         seen = [entry for entry in entries if not entry.name.startswith(".")]
     files = [Path(entry.path) for entry in seen if entry.name.endswith(_SUFFIXES) and entry.is_file()]
     for entry in seen if depth > 1 else ():
         if (len(seen) <= _MOST_ENTRIES or entry.name == _ANNOTATIONS) and entry.is_dir():
-            files += _files(Path(entry.path), depth - 1)
+            files += counted_files(Path(entry.path), depth - 1)
     return files
 
 
@@ -129,7 +137,7 @@ def fingerprint_path(text: str) -> str:
         return fingerprint_file(path)
     if not path.is_dir():
         return text
-    return fingerprint_folder(path) if _files(path, _DEEPEST) else fingerprint_images(text)
+    return fingerprint_folder(path) if counted_files(path, _DEEPEST) else fingerprint_images(text)
 
 
 def fingerprint_root(root: str, data_class: str, datasets: list[str] | None = None) -> str:
@@ -149,17 +157,25 @@ def fingerprint_root(root: str, data_class: str, datasets: list[str] | None = No
         return _recipe_to_draw(asked)
     if (folder / RECORD).is_file():
         return _canonical(json.loads((folder / RECORD).read_text(encoding="utf-8")))
-    parts = _parts(folder, datasets or [data_class.rpartition(".")[2]])
+    parts = parts_of_root(folder, datasets or [data_class.rpartition(".")[2]])
     if not parts:
         return fingerprint_path(root)
     found = [fingerprint_folder(part) for part in parts]
-    if _files(folder, 1):  # data modules look into the root itself first
+    if counted_files(folder, 1):  # data modules look into the root itself first
         found.insert(0, fingerprint_folder(folder, 1))
     return " ".join(found)
 
 
-def _parts(folder: Path, readers: list[str]) -> list[Path]:
-    """List the folders of a root that its readers look into; none where one of them is not known."""
+def parts_of_root(folder: Path, readers: list[str]) -> list[Path]:
+    """List the folders of a root that its readers look into.
+
+    Args:
+        folder: The root.
+        readers: Data modules by class name, or the data sets that one was told to read.
+
+    Returns:
+        Folders below the root; none where one of the readers is not known or finds all in the root itself.
+    """
     if not folder.is_dir() or not set(readers) <= set(_READERS):
         return []
     names = [name for reader in readers for name in import_module(_READERS[reader]).FOLDERS]

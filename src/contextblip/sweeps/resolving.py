@@ -12,9 +12,9 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 from contextblip.cli.arguments import COMMANDS, find_default_config, read_sources, sort_arguments
 from contextblip.cli.errors import ParsingError
 from contextblip.cli.noise import quiet
-from contextblip.cli.parser import limited_imports
+from contextblip.cli.parser import limited_imports, named_roots
 from contextblip.cli.parsing_errors import explain_parsing
-from contextblip.cli.run import ContextBLIPCLI, named_roots
+from contextblip.cli.run import ContextBLIPCLI
 from contextblip.cli.run_folder import RunFolder
 from contextblip.errors import ConfigurationError
 

@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities.seed import isolate_rng
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from contextblip.checkpoints.files import read_tensors
+from contextblip.draws import SampleDraws, Uniform, run_seed
 from contextblip.errors import CheckpointError
 from contextblip.losses import loss_itc, loss_itm, loss_lm
 from contextblip.models.caption_decoder import CaptionDecoder
@@ -21,6 +21,7 @@ from contextblip.tasks.base import ContextBLIPTask
 from contextblip.tasks.checking import check, check_optimizer, check_schedule
 from contextblip.tasks.length_buckets import length_buckets
 from contextblip.tasks.matching import draw_negatives, matching_labels, matching_pairs
+from contextblip.tasks.negatives_watch import NegativesWatch, fallbacks
 from contextblip.tasks.scheduling import over_the_run
 from contextblip.types import CaptionBatch
 
@@ -54,8 +55,9 @@ class BackbonePretraining(ContextBLIPTask):
 
     As in BLIP, negatives are drawn from the contrastive similarity divided by the temperature; here from the
     local batch, without momentum encoders or queues. The decoder of LM (`CaptionDecoder`) teaches the shared
-    parts to read small things from the image; it is not part of the backbone. After each validation and at
-    the end the backbone is written to ``backbone/`` in the run folder, ready for ``--model.backbone``.
+    parts to read small things from the image; it is not part of the backbone. LM's loss is the mean over the
+    tokens of all processes. After each validation and at the end the backbone is written to ``backbone/`` in
+    the run folder, ready for ``--model.backbone``.
 
     Logs ``train/`` and ``val/``: ``loss``, ``loss_itc``, ``loss_itm``, ``loss_lm``, ``accuracy_itm``,
     ``recall_1`` (see `BackboneLosses`), and ``train/temperature``.
@@ -99,6 +101,7 @@ class BackbonePretraining(ContextBLIPTask):
         check_optimizer(betas, weight_decay)
         positive = negatives_temperature is None or negatives_temperature > 0
         check(positive, "negatives_temperature", negatives_temperature, "a number above 0")
+        self._watch = NegativesWatch()
         self.continue_from = continue_from
         self.dropout = dropout
         self.negatives_temperature = negatives_temperature
@@ -174,7 +177,9 @@ class BackbonePretraining(ContextBLIPTask):
             image_features, text_features = image_features.float(), text_features.float()
             contrastive = loss_itc(image_features, text_features, self.temperature, same_image)
             sim_t2i = (text_features @ image_features.T).detach()
-        logits, labels = self._match(ids, mask, image_embeds, sim_t2i, same_image)
+        seed, step = (run_seed(), self.global_step) if self.training else (0, 0)
+        draws = SampleDraws(batch["index"], seed, step)
+        logits, labels = self._match(ids, mask, image_embeds, sim_t2i, same_image, draws)
         matching = loss_itm(logits, labels)
         captioning = self._caption(ids, mask, image_embeds)
         accuracy = (logits.argmax(dim=1) == labels).float().mean()
@@ -185,19 +190,33 @@ class BackbonePretraining(ContextBLIPTask):
     def _caption(self, input_ids: Tensor, attention_mask: Tensor, image_embeds: Tensor) -> Tensor:
         """Return the loss of the captions' next tokens; [DEC] stands first."""
         input_ids = with_first_token(input_ids, self.model.config.dec_token_id)
-        total, tokens = image_embeds.new_zeros((), dtype=torch.float32), attention_mask[:, 1:].sum()
+        total, tokens = image_embeds.new_zeros((), dtype=torch.float32), self._tokens(attention_mask)
         for rows, length in length_buckets(attention_mask, 2):
             ids, mask = input_ids[rows, :length], attention_mask[rows, :length]
             logits = self.caption_decoder(self.model.text_encoder, ids, mask, image_embeds[rows])
             total = total + loss_lm(logits, ids, mask) * mask[:, 1:].sum() / tokens
         return total
 
+    def _tokens(self, attention_mask: Tensor) -> Tensor:
+        """Count the tokens to predict, in training their mean over the processes: these average gradients."""
+        tokens = attention_mask[:, 1:].sum()
+        if not self.training or self._trainer is None or self.trainer.world_size == 1:
+            return tokens
+        return torch.as_tensor(self.trainer.strategy.reduce(tokens.float(), reduce_op="mean"))
+
     def _match(
-        self, input_ids: Tensor, attention_mask: Tensor, image_embeds: Tensor, sim: Tensor, same_image: Tensor
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        image_embeds: Tensor,
+        sim: Tensor,
+        same_image: Tensor,
+        draws: Uniform,
     ) -> tuple[Tensor, Tensor]:
         """Classify positives and hard negatives: logits ``(3B, 2)`` and labels ``(3B,)``."""
         temperature = self.negatives_temperature or self.temperature.detach()
-        negatives = draw_negatives(sim, same_image, temperature)
+        negatives = draw_negatives(sim, same_image, temperature, uniform=draws)
+        self._watch.note(self, fallbacks(sim, same_image))
         texts, images = matching_pairs(len(input_ids), negatives, input_ids.device)
         first = self.model.fuse(
             input_ids, attention_mask, image_embeds, text_index=texts, image_index=images, whole=0
@@ -219,28 +238,21 @@ class BackbonePretraining(ContextBLIPTask):
         self.log("train/temperature", self.temperature.detach(), batch_size=len(batch["images"]))
         return losses.loss
 
-    def validation_step(self, batch: CaptionBatch, batch_idx: int) -> None:
+    def validation_step(self, batch: CaptionBatch) -> None:
         """Log the losses; the negatives are the same each time.
 
         Args:
             batch: Image-caption pairs.
-            batch_idx: Position in the epoch; seeds the negatives.
         """
-        self._evaluate(batch, batch_idx, "val")
+        self._log("val", self.losses(batch), batch)
 
-    def test_step(self, batch: CaptionBatch, batch_idx: int) -> None:
+    def test_step(self, batch: CaptionBatch) -> None:
         """Log the losses; the negatives are the same each time.
 
         Args:
             batch: Image-caption pairs.
-            batch_idx: Position in the epoch; seeds the negatives.
         """
-        self._evaluate(batch, batch_idx, "test")
-
-    def _evaluate(self, batch: CaptionBatch, batch_idx: int, stage: str) -> None:
-        with isolate_rng():
-            torch.manual_seed(batch_idx)
-            self._log(stage, self.losses(batch), batch)
+        self._log("test", self.losses(batch), batch)
 
     def _log(self, stage: str, losses: BackboneLosses, batch: CaptionBatch) -> None:
         values = {f"{stage}/{name}": value.detach() for name, value in losses._asdict().items()}

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from contextblip.errors import ConfigurationError
+from contextblip.models.grounding import ProjectedImages
 from contextblip.models.outputs import ImageOutput
 from contextblip.tasks.base import ContextBLIPTask
 from contextblip.tasks.pair_scoring import pair_scores
@@ -48,16 +49,20 @@ class Candidates(NamedTuple):
         images: Of the real candidates, each once.
         rows: Row of ``images`` for each real candidate, ``(S, K)`` int64; meaningless at padding.
         mask: True at real candidates, ``(S, K)`` bool.
+        projected: Their keys and values where several calls share them.
     """
 
     images: ImageOutput
     rows: Tensor
     mask: Tensor
+    projected: ProjectedImages | None = None
 
     @classmethod
-    def number(cls, images: ImageOutput, mask: Tensor) -> "Candidates":
+    def number(
+        cls, images: ImageOutput, mask: Tensor, projected: ProjectedImages | None = None
+    ) -> "Candidates":
         """Give each real candidate its row of the images, which stand in the mask's order."""
-        return cls(images, (mask.flatten().cumsum(0) - 1).view_as(mask), mask)
+        return cls(images, (mask.flatten().cumsum(0) - 1).view_as(mask), mask, projected)
 
     def pairs(self, set_index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Pair texts with the real candidates of their sets.
@@ -152,7 +157,7 @@ class CandidateScoring(ContextBLIPTask):
         fused = self.model.fuse(
             texts.input_ids,
             texts.attention_mask,
-            candidates.images.image_embeds,
+            candidates.projected or candidates.images.image_embeds,
             text_index=text,
             image_index=image,
             whole=0,

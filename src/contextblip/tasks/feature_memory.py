@@ -23,25 +23,25 @@ class FeatureMemory:
         return len(self._features)
 
     def recall(
-        self, queries: Sequence[Query], candidate_mask: Tensor, compute: Callable[[], Tensor]
+        self,
+        queries: Sequence[Query],
+        candidate_mask: Tensor,
+        compute: Callable[[Sequence[int]], Sequence[Tensor]],
     ) -> Tensor:
-        """Return the features of a batch, computed only where a query of it is new.
+        """Return the features of a batch, computing those of new queries alone.
 
         Args:
             queries: B queries.
             candidate_mask: True at real candidates, ``(B, K)`` bool; K may differ from batch to batch.
-            compute: Gives the whole batch's features, ``(B, K, D)``, zero at padding.
+            compute: Gives the features of some rows of the batch, in their order, ``(count, D)`` each.
 
         Returns:
             ``(B, K, D)`` on the mask's device, zero at padding.
         """
         keys = [(query["set_name"], query["query_index"]) for query in queries]
-        if any(key not in self._features for key in keys):
-            features = compute()
-            counts = candidate_mask.sum(dim=1).tolist()
-            for key, row, count in zip(keys, features.detach().cpu(), counts, strict=True):
-                self._features[key] = row[:count].clone()
-            return features
+        new = {key: row for row, key in enumerate(keys) if key not in self._features}
+        for key, features in zip(new, compute(list(new.values())) if new else (), strict=True):
+            self._features[key] = features.detach().cpu().clone()
         most = candidate_mask.shape[1]
         rows = [F.pad(self._features[key], (0, 0, 0, most - len(self._features[key]))) for key in keys]
         return torch.stack(rows).to(candidate_mask.device)

@@ -200,7 +200,8 @@ class ImageTextRetrieval(EvaluationOnly, ContextBLIPTask):
                 share.value for name, share in shares.items() if name.startswith("itc/") == bool(prefix)
             ]
             logged[f"{stage}/{prefix}recall_mean"] = sum(values) / len(values)
-        self.log_dict(logged, sync_dist=True)  # equal in all processes
+        # equal in all processes: a mean over them could round
+        self.log_dict(logged, sync_dist=True, reduce_fx="max")
 
     def _reduce(self, tensor: Tensor, operation: str) -> Tensor:
         reduced: Tensor = self.trainer.strategy.reduce(tensor, reduce_op=operation)

@@ -1,6 +1,8 @@
 """Stage two of fine-tuning: the inter-context encoder over frozen features (paper, Sec. 3.4)."""
 
 from collections.abc import Sequence
+from functools import partial
+from itertools import groupby
 
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
@@ -11,11 +13,13 @@ from contextblip.models.adapter import AdapterFusion
 from contextblip.models.config import BackboneConfig
 from contextblip.models.contextblip import ContextBLIP, ITMToken
 from contextblip.optim import OptimizerName, build_optimizer, exponential_schedule, parameter_group
-from contextblip.tasks.candidate_scoring import CandidateScores, Score
+from contextblip.tasks.candidate_scoring import Candidates, CandidateScores, Score, Texts
 from contextblip.tasks.checking import check, check_optimizer
 from contextblip.tasks.feature_memory import FeatureMemory
 from contextblip.tasks.retrieval import RetrievalTask
 from contextblip.types import RetrievalBatch
+
+IMAGES_AT_ONCE = 5  # their keys and values take 67 MB at the paper's size in fp32
 
 
 class InterContext(RetrievalTask):
@@ -158,9 +162,8 @@ class InterContext(RetrievalTask):
         with torch.no_grad():
             if self._remembers():
                 candidate_mask = batch["candidate_mask"][batch["set_index"]]
-                features = self._memory.recall(
-                    batch["queries"], candidate_mask, lambda: self.candidate_features(batch)
-                )
+                compute = partial(self.features_of, batch)
+                features = self._memory.recall(batch["queries"], candidate_mask, compute)
             else:
                 features = self.candidate_features(batch)
         return self.head_scores(features, batch, inter_context=True)
@@ -170,6 +173,46 @@ class InterContext(RetrievalTask):
         if self._trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
             return False
         return not self.training or not getattr(getattr(self.trainer, "datamodule", None), "augment", True)
+
+    def features_of(self, batch: RetrievalBatch, rows: Sequence[int]) -> list[Tensor]:
+        """Give the features of some queries; on a CPU to the last bit the same in whatever batch they come.
+
+        Matrix products round differently with their sizes, so that there each query is fused alone, with keys
+        and values that are computed once for all queries of a set; of a few images at once, since those of a
+        whole set are large. A GPU wants large products and takes the batch as it is.
+
+        Args:
+            batch: Queries over image sets.
+            rows: Which of the queries.
+
+        Returns:
+            Unit-norm fused features of each one's candidates, ``(count, D)``, in the order of the rows.
+        """
+        if self.device.type != "cpu":
+            features, mask = self.candidate_features(batch), batch["candidate_mask"][batch["set_index"]]
+            return [features[row][mask[row]] for row in rows]
+        found: dict[int, list[Tensor]] = {row: [] for row in rows}
+        sets = batch["set_index"].tolist()
+        for number, of_set in groupby(sorted(rows, key=sets.__getitem__), key=sets.__getitem__):
+            queries = list(of_set)
+            images = batch["images"][number][batch["candidate_mask"][number]]
+            for some in torch.split(images, IMAGES_AT_ONCE):
+                candidates = self._project(some)
+                for row in queries:
+                    found[row].append(self._fuse_alone(candidates, batch, row))
+        return [torch.cat(found[row]) for row in rows]
+
+    def _project(self, images: Tensor) -> Candidates:
+        """Encode some images of a set and project their keys and values."""
+        encoded = (self.vision_cache or self.model).encode_images(images)
+        projected = self.model.text_encoder.project_images(encoded.image_embeds)
+        return Candidates.number(encoded, images.new_ones(1, len(images), dtype=torch.bool), projected)
+
+    def _fuse_alone(self, candidates: Candidates, batch: RetrievalBatch, row: int) -> Tensor:
+        length = int(batch["attention_mask"][row].sum())
+        ids, mask = (batch[key][row : row + 1, :length] for key in ("input_ids", "attention_mask"))
+        fused, _ = self.fuse_texts(candidates, Texts(ids, mask, mask.new_zeros(1)))
+        return self.model.candidate_features(fused)
 
     def setup(self, stage: str) -> None:
         """Prepare the run and forget features, since the frozen parts may be others than in one before.

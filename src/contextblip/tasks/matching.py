@@ -5,7 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from contextblip.losses import negative_weights, sample_negatives
+from contextblip.draws import Uniform, choose, drawn_anywhere
+from contextblip.losses import negative_weights
 
 
 class Negatives(NamedTuple):
@@ -26,6 +27,7 @@ def draw_negatives(
     temperature: float | Tensor,
     sim_i2t: Tensor | None = None,
     first: int = 0,
+    uniform: Uniform | None = None,
 ) -> Negatives | None:
     """Draw negatives among C pairs, of which the batch is a part or the whole; likelier the more similar.
 
@@ -35,6 +37,7 @@ def draw_negatives(
         temperature: Divides the similarities.
         sim_i2t: Similarities, row = image of the batch, ``(B, C)``; ``None``: the batch is the whole.
         first: Where among the C pairs the batch begins.
+        uniform: What draws; ``None``: torch's generator.
 
     Returns:
         The negatives, as rows of the C pairs, or ``None`` for a single pair, which has none.
@@ -42,9 +45,11 @@ def draw_negatives(
     if sim_t2i.shape[1] < 2:
         return None
     sim_i2t = sim_t2i.T if sim_i2t is None else sim_i2t
-    images = sample_negatives(negative_weights(sim_t2i, same_image, temperature, first))
-    texts = sample_negatives(negative_weights(sim_i2t, same_image, temperature, first))
-    return Negatives(images, texts)
+    uniform = drawn_anywhere(len(sim_t2i), sim_t2i.device) if uniform is None else uniform
+    of_texts, of_images = (
+        negative_weights(sim, same_image, temperature, first) for sim in (sim_t2i, sim_i2t)
+    )
+    return Negatives(choose(of_texts, uniform(1)), choose(of_images, uniform(1)))
 
 
 def matching_pairs(

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from typing import Literal, cast
 
-import torch
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities.seed import isolate_rng
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
+from contextblip.draws import SampleDraws, Uniform, run_seed
 from contextblip.models.adapter import AdapterFusion
 from contextblip.models.config import BackboneConfig
 from contextblip.models.contextblip import ContextBLIP, ITMToken
@@ -18,6 +17,7 @@ from contextblip.optim import ScheduleName, build_optimizer, parameter_group
 from contextblip.tasks.base import ContextBLIPTask
 from contextblip.tasks.checking import check, check_numbers, check_optimizer, check_schedule
 from contextblip.tasks.mask_memory import MaskMemory, settled_mask
+from contextblip.tasks.negatives_watch import NegativesWatch
 from contextblip.tasks.peers import NegativesScope, Peers
 from contextblip.tasks.pretraining_metrics import step_metrics
 from contextblip.tasks.pretraining_step import PretrainingOutput, pretraining_forward
@@ -179,12 +179,15 @@ class Pretraining(ContextBLIPTask):
             dropout=self.dropout,
         )
 
-    def run_step(self, batch: CaptionBatch, peers: Peers | None = None) -> PretrainingOutput:
+    def run_step(
+        self, batch: CaptionBatch, peers: Peers | None = None, uniform: Uniform | None = None
+    ) -> PretrainingOutput:
         """Run both co-supervision losses on a batch.
 
         Args:
             batch: Image-caption pairs.
             peers: The processes whose pairs may become negatives; ``None``: this one alone.
+            uniform: Draws negatives, words and noise; ``None``: torch's generator.
 
         Returns:
             Every intermediate.
@@ -201,12 +204,13 @@ class Pretraining(ContextBLIPTask):
             peers=peers,
             refine_steps=self.refine_steps,
             normalize_pixels=self.normalize_pixels,
+            uniform=uniform,
         )
 
     def on_fit_start(self) -> None:
-        """Forget the masks of an earlier run."""
+        """Forget the masks and warnings of an earlier run."""
         super().on_fit_start()
-        self._masks = MaskMemory()
+        self._masks, self._watch = MaskMemory(), NegativesWatch()
 
     def training_step(self, batch: CaptionBatch) -> Tensor:
         """Return the sum of both losses.
@@ -217,8 +221,11 @@ class Pretraining(ContextBLIPTask):
         Returns:
             Scalar.
         """
-        output = self.run_step(batch, self._peers())
+        draws = SampleDraws(batch["index"], run_seed(), self.global_step)
+        output = self.run_step(batch, self._peers(), draws)
         self._log("train", output)
+        if output.fell_back is not None:
+            self._watch.note(self, output.fell_back)
         return output.loss
 
     def _peers(self) -> Peers | None:
@@ -226,30 +233,26 @@ class Pretraining(ContextBLIPTask):
             return None
         return Peers(self.global_rank, lambda own, sync: cast(Tensor, self.all_gather(own, sync_grads=sync)))
 
-    def validation_step(self, batch: CaptionBatch, batch_idx: int) -> None:
+    def validation_step(self, batch: CaptionBatch) -> None:
         """Log the losses and how far the masks have moved.
 
         Args:
             batch: Image-caption pairs.
-            batch_idx: Position in the epoch; seeds what is drawn.
         """
-        output = self._evaluate(batch, batch_idx, "val")
+        output = self._evaluate(batch, "val")
         if output.attention is not None and self._compares_masks:
             self._log_mask_changed(output.attention, batch)
 
-    def test_step(self, batch: CaptionBatch, batch_idx: int) -> None:
+    def test_step(self, batch: CaptionBatch) -> None:
         """Log the losses.
 
         Args:
             batch: Image-caption pairs.
-            batch_idx: Position in the epoch; seeds what is drawn.
         """
-        self._evaluate(batch, batch_idx, "test")
+        self._evaluate(batch, "test")
 
-    def _evaluate(self, batch: CaptionBatch, batch_idx: int, stage: str) -> PretrainingOutput:
-        with isolate_rng():
-            torch.manual_seed(batch_idx)
-            output = self.run_step(batch)
+    def _evaluate(self, batch: CaptionBatch, stage: str) -> PretrainingOutput:
+        output = self.run_step(batch, uniform=SampleDraws(batch["index"], seed=0, step=0))
         self._log(stage, output)
         return output
 

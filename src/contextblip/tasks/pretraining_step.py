@@ -7,12 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from contextblip.draws import Uniform, drawn_anywhere
 from contextblip.losses import loss_itm, loss_mean_colour, loss_tmim, normalize_patches
 from contextblip.models.contextblip import ContextBLIP
 from contextblip.models.masking import MaskPolicy, PatchMask, patch_attention, refine_attention
 from contextblip.models.mim_decoder import take_patches
 from contextblip.models.vision_encoder import patchify
 from contextblip.tasks.matching import Negatives, draw_negatives, matching_labels, matching_pairs
+from contextblip.tasks.negatives_watch import fallbacks
 from contextblip.tasks.peers import Peers, Pool
 
 VisiblePixels = Callable[[Tensor], Tensor]
@@ -26,8 +28,8 @@ class PretrainingOutput(NamedTuple):
         image_features: Before the adapter, unit norm, ``(B, E)``.
         text_embeds: Text-only states, ``(B, L, D)`` where the decoder reads them, else [CLS], ``(B, 1, D)``.
         text_features: Unit norm, ``(B, E)``.
-        sim_i2t: Cosine similarities, row = image, ``(B, C)`` for the C pairs negatives are drawn from.
-        sim_t2i: Cosine similarities, row = text, ``(B, C)``.
+        sim_i2t: Cosine similarities with the C pairs negatives are drawn from, row = image, ``(B, C)``.
+        sim_t2i: The same, row = text, ``(B, C)``.
         multimodal_embeds: Fused states of the positive pairs, ``(B, L, D)``; none without a decoder.
         itm_logits: Positives, texts with negative images, images with negative texts, ``(3B, 2)``; a batch
             of one has its positive only.
@@ -42,6 +44,7 @@ class PretrainingOutput(NamedTuple):
         visible_embeds: Visible patches after the adapter, [CLS] first, ``(B, 1 + P - M, D)``.
         reconstruction: Of the masked patches, in ``mask.ids_mask`` order, ``(B, M, 3p²)``.
         target: What they are in the network's input, ``(B, M, 3p²)``.
+        fell_back: How the negatives could not be drawn, see `negatives_watch.fallbacks`.
     """
 
     image_embeds: Tensor
@@ -63,6 +66,7 @@ class PretrainingOutput(NamedTuple):
     visible_embeds: Tensor | None = None
     reconstruction: Tensor | None = None
     target: Tensor | None = None
+    fell_back: Tensor | None = None
 
 
 def pretraining_forward(
@@ -81,6 +85,7 @@ def pretraining_forward(
     token_row: Tensor | None = None,
     noise: Tensor | None = None,
     visible_pixels: VisiblePixels | None = None,
+    uniform: Uniform | None = None,
 ) -> PretrainingOutput:
     """Run one pre-training step; what is random can be given instead of drawn.
 
@@ -101,20 +106,22 @@ def pretraining_forward(
         noise: Added to the unit-norm attention, ``(B, P)``.
         visible_pixels: Applied to the visible patches ``(B, V, 3p²)`` before they are encoded, not to the
             target.
+        uniform: Draws what is not given; ``None``: torch's generator.
 
     Returns:
         Every intermediate and the losses.
     """
+    uniform = drawn_anywhere(len(images), images.device) if uniform is None else uniform
     given = Negatives(*negatives) if negatives else None
     output = _matching_step(
-        model, images, input_ids, attention_mask, policy, image_id, temperature, peers, given
+        model, images, input_ids, attention_mask, policy, image_id, temperature, peers, given, uniform
     )
     if output.attention is None:
         return output
-    row_weights = _row_weights(policy, attention_mask, token_row)
+    row_weights = _row_weights(policy, attention_mask, token_row, uniform)
     row_attention = _row_attention(output.attention, row_weights)
-    noise = policy.draw_noise(row_attention) if noise is None else noise
-    guidance = Guidance(input_ids, attention_mask, row_weights, noise)
+    noise = policy.draw_noise(row_attention, uniform) if noise is None else noise
+    guidance = Guidance(input_ids, attention_mask, row_weights, noise, uniform)
     encoder = VisibleEncoder(model, patchify(images, model.config.patch_size), visible_pixels)
     row_attention, mask = choose_mask(encoder, policy, row_attention, guidance, refine_steps)
     output = output._replace(row_attention=row_attention, mask=mask)
@@ -131,6 +138,7 @@ def _matching_step(
     temperature: float | Tensor,
     peers: Peers | None,
     negatives: Negatives | None,
+    uniform: Uniform,
 ) -> PretrainingOutput:
     """Step 1: encode, draw negatives, fuse and classify the pairs."""
     image_embeds, image_features = model.encode_images(images)
@@ -144,7 +152,7 @@ def _matching_step(
     pool = pool if peers is None else pool.gather(peers)
     sim_t2i, sim_i2t, same_image = pool.similarities()
     if negatives is None:
-        negatives = draw_negatives(sim_t2i, same_image, temperature, sim_i2t, pool.first)
+        negatives = draw_negatives(sim_t2i, same_image, temperature, sim_i2t, pool.first, uniform)
     pairs = pool.pairs(*matching_pairs(size, negatives, input_ids.device, pool.first))
     fused = model.fuse(  # all pairs at once, so that they share the images' keys and values
         **pairs._asdict(),
@@ -169,6 +177,7 @@ def _matching_step(
         loss=loss,
         loss_itm=loss,
         attention=None if fused.attention is None else fused.attention[:, :length],
+        fell_back=fallbacks(sim_t2i, same_image),
     )
 
 
@@ -182,9 +191,8 @@ def _reconstruction_step(
     """Step 2: encode the visible patches, fill in the masked ones and compare with the input."""
     model, decoder = encoder.model, encoder.model.mim_decoder
     visible_embeds = encoder(mask.ids_keep)
-    context = (
-        output.text_embeds if decoder is not None and decoder.text == "text" else output.multimodal_embeds
-    )
+    text_only = decoder is not None and decoder.text == "text"
+    context = output.text_embeds if text_only else output.multimodal_embeds
     reconstruction = model.decode(visible_embeds, mask.ids_keep, mask.ids_mask, context, attention_mask)
     visible, target = (take_patches(encoder.patches, ids) for ids in (mask.ids_keep, mask.ids_mask))
     if normalize_pixels:
@@ -204,16 +212,17 @@ class Guidance(NamedTuple):
     """What drives the mask of one batch.
 
     Attributes:
-        input_ids: ``(B, L)`` int64.
-        attention_mask: ``(B, L)``.
+        input_ids, attention_mask: Texts, ``(B, L)`` each.
         row_weights: Weights of the token rows, ``(B, L)``.
         noise: Added to each ranking, ``(B, P)``.
+        uniform: Draws where a ranking is random.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
     row_weights: Tensor
     noise: Tensor
+    uniform: Uniform
 
 
 class VisibleEncoder:
@@ -259,7 +268,7 @@ def choose_mask(
     Returns:
         The attention last ranked by, ``(B, P)``, and the mask.
     """
-    mask = policy.select(row_attention, guidance.noise)
+    mask = policy.select(row_attention, guidance.noise, guidance.uniform)
     for _ in range(refine_steps - 1):
         seen = encoder.model.fuse(
             guidance.input_ids,
@@ -272,14 +281,16 @@ def choose_mask(
         if seen is not None:
             visible = _row_attention(seen, guidance.row_weights)
             row_attention = refine_attention(row_attention, visible, mask.ids_keep)
-        mask = policy.select(row_attention, guidance.noise)
+        mask = policy.select(row_attention, guidance.noise, guidance.uniform)
     return row_attention, mask
 
 
-def _row_weights(policy: MaskPolicy, attention_mask: Tensor, token_row: Tensor | None) -> Tensor:
+def _row_weights(
+    policy: MaskPolicy, attention_mask: Tensor, token_row: Tensor | None, uniform: Uniform
+) -> Tensor:
     """Return the given row as weights, else what the policy draws: ``(B, L)``."""
     if token_row is None:
-        return policy.row_weights(attention_mask)
+        return policy.row_weights(attention_mask, uniform)
     return F.one_hot(token_row, attention_mask.shape[1]).float()
 
 

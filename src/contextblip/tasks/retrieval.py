@@ -1,14 +1,13 @@
 """What zero-shot retrieval and both fine-tuning stages share: scoring candidates and counting (Sec. 4)."""
 
-import math
 import warnings
 
 from torch import Tensor
-from torchmetrics import MeanMetric
+from torch.nn import functional as F
 
 from contextblip.errors import DatasetError
 from contextblip.losses import loss_candidates
-from contextblip.metrics import PairAccuracy, RetrievalAccuracy, flat_shares
+from contextblip.metrics import MeanLoss, PairAccuracy, RetrievalAccuracy, flat_shares
 from contextblip.ranking_metrics import ranking_metrics
 from contextblip.tasks.candidate_scoring import CandidateScores, CandidateScoring
 from contextblip.types import RetrievalBatch, RetrievalOutput
@@ -67,7 +66,7 @@ class RetrievalTask(CandidateScoring):
             self.pair_accuracy = PairAccuracy()
             self.ranking = ranking_metrics()
             # the trainer's own mean over processes is off where they have unequal shares of the queries
-            self.mean_loss = MeanMetric(nan_strategy=math.nan)
+            self.mean_loss = MeanLoss()
 
     def validation_step(self, batch: RetrievalBatch) -> RetrievalOutput:
         """Score and count.
@@ -109,7 +108,7 @@ class RetrievalTask(CandidateScoring):
         if not bool(labelled.any()):
             return output
         logits, target = output["candidate_logits"][labelled], batch["target_index"][labelled]
-        self.mean_loss.update(loss_candidates(logits, target), len(target))
+        self.mean_loss.update(F.cross_entropy(logits.float(), target, reduction="none"))
         queries = [query for query, known in zip(batch["queries"], labelled.tolist(), strict=True) if known]
         if batch["protocol"] == "pairs":
             self.pair_accuracy.update_pairs(logits, target, batch["set_index"][labelled], queries)
@@ -140,9 +139,11 @@ class RetrievalTask(CandidateScoring):
             # Every process must take part in the sum, also one that had nothing to count.
             warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
             counted = {name: value for counter in counters for name, value in counter.compute().items()}
-            loss = float(self.mean_loss.compute())
+            loss = self.mean_loss.compute()
         if counted:
-            self.log_dict({f"{stage}/loss": loss} | flat_shares(counted, stage), sync_dist=True)
+            # equal in all processes: a mean over them could round
+            numbers = {f"{stage}/loss": loss} | flat_shares(counted, stage)
+            self.log_dict(numbers, sync_dist=True, reduce_fx="max")
         for metric in (*counters, self.mean_loss):
             metric.reset()
 

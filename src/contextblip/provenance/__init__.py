@@ -1,0 +1,1 @@
+"""What each run was made with: revision, packages, machine, command line, seeds, data and weights."""

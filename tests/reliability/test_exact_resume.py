@@ -1,0 +1,40 @@
+"""A run that was stopped and resumed is, bit for bit, the run that was not."""
+
+from pathlib import Path
+
+import pytest
+
+from contextblip.cli import main
+from tests.reliability.conftest import STAGES, Words, assert_same, checkpoint, recording
+from tests.reliability.recorder import read_steps
+
+PARTS = (
+    "state_dict",
+    "optimizer_states",
+    "lr_schedulers",
+    "epoch",
+    "global_step",
+    "contextblip_random_state",
+)
+
+
+def assert_runs_equal(one: str, other: str) -> None:
+    left, right = checkpoint(one), checkpoint(other)
+    for part in PARTS:
+        assert_same(left[part], right[part], part)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stop_at", [1, 2, 3, 4])
+def test_stopped_anywhere_and_resumed(stage: str, stop_at: int, workers: int, fit_words: Words) -> None:
+    if workers and stop_at != 4:
+        pytest.skip("workers are tried once a stage, within the second epoch")
+    more = f"--data.num_workers={workers}"
+    main(fit_words(stage, "whole", more, *recording(Path("whole.jsonl"))))
+    with pytest.raises(SystemExit) as stopped:
+        main(fit_words(stage, "parts", more, *recording(Path("parts.jsonl"), stop_at=stop_at)))
+    assert stopped.value.code == 128 + 15
+    main(fit_words(stage, "parts", more, "--resume=auto", *recording(Path("parts.jsonl"))))
+    assert read_steps(Path("parts.jsonl")) == read_steps(Path("whole.jsonl"))
+    assert_runs_equal("parts", "whole")
