@@ -147,6 +147,20 @@ def test_resuming_an_unbegun_run_begins_and_a_finished_one_ends_at_once(
     assert Path("steps").read_text() == former
 
 
+def test_a_run_killed_before_its_last_checkpoint_had_that_name(fit_words: Words) -> None:
+    words = [*fit_words("finetune", "run", "--resume=auto"), "--checkpoint.every_n_train_steps=1"]
+    words.append("--checkpoint.monitor=null")
+    main(words)
+    folder = Path("run/checkpoints")
+    (numbered,) = [path for path in folder.glob("*.ckpt") if path.name != "last.ckpt"]
+    whole = checkpoint("run")
+    (folder / "last.ckpt").write_bytes(b"of the step before")
+    os.utime(folder / "last.ckpt", (1, 1))
+    main(words)
+    assert (folder / "last.ckpt").read_bytes() == numbered.read_bytes()
+    assert checkpoint("run")["global_step"] == whole["global_step"]
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint as LightningModelCheckpoint
+
+from contextblip.replacing import replacing
 
 
 class ModelCheckpoint(LightningModelCheckpoint):
@@ -63,14 +68,29 @@ class ModelCheckpoint(LightningModelCheckpoint):
         self._begun_at = trainer.global_step
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the last weights, whatever the interval; a finished run that is resumed has no new ones.
+        """Keep the last weights, whatever the interval.
+
+        A training that was resumed behind its last step has no new ones: what it was resumed from is the
+        last, also where the run was killed before that had its name.
 
         Args:
             trainer: Knows how far training is.
             pl_module: Unused.
         """
-        if trainer.global_step == self._begun_at:
+        resumed_from = Path(trainer.ckpt_path) if trainer.ckpt_path is not None else None
+        if resumed_from is not None and trainer.global_step == self._begun_at and resumed_from.is_file():
+            if self.save_last is True and trainer.is_global_zero:
+                self._name_last(resumed_from)
             return
         super().on_train_end(trainer, pl_module)
         if self.save_last is True and not self._should_skip_saving_checkpoint(trainer):
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def _name_last(self, checkpoint: Path) -> None:
+        """Copy a checkpoint to ``last.ckpt``, unless it is that."""
+        last = Path(str(self.dirpath)) / f"{self.CHECKPOINT_NAME_LAST}{self.FILE_EXTENSION}"
+        if checkpoint.absolute() == last.absolute():
+            return
+        last.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(last) as draft:
+            shutil.copyfile(checkpoint, draft)
