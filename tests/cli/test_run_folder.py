@@ -62,7 +62,7 @@ def test_a_folder_that_holds_a_run_is_refused(run: Run, fail: Fail) -> None:
     assert fail("fit --config toy.yaml --run_dir here") == (
         2,
         "error: run_dir here already holds a run; "
-        "choose another folder, or resume that run with --ckpt_path last",
+        "choose another folder, or resume that run with --resume auto",
     )
     assert "or test that run with" in fail("test --config toy.yaml --run_dir here")[1]
     run("test --config toy.yaml --run_dir here --ckpt_path here/checkpoints/last.ckpt")

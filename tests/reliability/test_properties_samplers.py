@@ -120,14 +120,18 @@ def test_a_loader_remembers_its_position(size: int, batch: int, taken: int) -> N
     assert len(first) == min(taken, len(stopped))
 
 
-@given(size=st.integers(0, 500), world=st.integers(1, 64))
-def test_evaluation_takes_each_row_once_and_pads_nothing(size: int, world: int) -> None:
-    samplers = [UnpaddedSampler(size, world, rank) for rank in range(world)]
+@given(size=st.integers(1, 500), world=st.integers(1, 64), batch=st.integers(1, 9))
+def test_evaluation_takes_each_row_once_and_pads_nothing(size: int, world: int, batch: int) -> None:
+    assume(size >= world)
+    samplers = [UnpaddedSampler(size, world, rank, batch) for rank in range(world)]
     shares = [list(sampler) for sampler in samplers]
     assert [row for share in shares for row in share] == list(range(size))
     counts = [len(share) for share in shares]
     assert counts == [len(sampler) for sampler in samplers]
-    assert max(counts) - min(counts) <= 1
+    assert min(counts) >= 1
+    whole = -(-size // batch) >= world  # batches of the file order are dealt out whole where there are enough
+    assert max(counts) - min(counts) <= (2 * batch - 1 if whole else 1)
+    assert not whole or all(count % batch == 0 for count in counts[:-1])
 
 
 @given(
