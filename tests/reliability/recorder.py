@@ -11,20 +11,24 @@ from contextblip.cli.nonfinite import sample_ids
 
 
 class StepRecorder(Callback):
-    """Appends a line a step.
+    """Appends a line a step; of several processes each to a file of its own.
 
     Args:
         path: The file.
         stop_at: Optimiser step after which the process sends itself a signal; ``None``: none.
         number: Of the signal; 15 is SIGTERM.
         late: Batches after that step which come before the signal.
+        rank: Of the process that sends it.
     """
 
-    def __init__(self, path: str, stop_at: int | None = None, number: int = 15, late: int = 0) -> None:
+    def __init__(
+        self, path: str, stop_at: int | None = None, number: int = 15, late: int = 0, rank: int = 0
+    ) -> None:
         self.path = Path(path)
         self.stop_at = stop_at
         self.number = number
         self.late = late
+        self.rank = rank
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
@@ -39,9 +43,12 @@ class StepRecorder(Callback):
             "samples": sample_ids(batch),
             "loss": float(outputs["loss"]).hex(),
         }
-        with self.path.open("a", encoding="utf-8") as file:
+        path = self.path
+        if trainer.world_size > 1:
+            path = path.with_name(f"{path.name}.{trainer.global_rank}")
+        with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        if trainer.global_step != self.stop_at:
+        if trainer.global_step != self.stop_at or trainer.global_rank != self.rank:
             return
         self.late -= 1
         if self.late < 0:

@@ -7,6 +7,7 @@ import pytest
 from contextblip.cli import main
 from tests.reliability.conftest import STAGES, Words, assert_same, checkpoint, recording
 from tests.reliability.recorder import read_steps
+from tests.reliability.worlds import run_world
 
 PARTS = (
     "state_dict",
@@ -37,4 +38,17 @@ def test_stopped_anywhere_and_resumed(stage: str, stop_at: int, workers: int, fi
     assert stopped.value.code == 128 + 15
     main(fit_words(stage, "parts", more, "--resume=auto", *recording(Path("parts.jsonl"))))
     assert read_steps(Path("parts.jsonl")) == read_steps(Path("whole.jsonl"))
+    assert_runs_equal("parts", "whole")
+
+
+def test_two_processes_stop_together_and_go_on(fit_words: Words, checkout: Path) -> None:
+    def words(folder: str, steps: str, *more: str, **record: object) -> list[str]:
+        listed = [word for word in fit_words("finetune", folder) if "trainer.devices" not in word]
+        return [*listed, "--data.batch_size=1", *more, *recording(checkout / steps, **record)]
+
+    run_world(words("whole", "whole"), checkout, 2)
+    run_world(words("parts", "parts", stop_at=4, rank=1), checkout, 2, status=128 + 15)  # one hears of it
+    run_world(words("parts", "parts", "--resume=auto"), checkout, 2)
+    for rank in range(2):
+        assert read_steps(checkout / f"parts.{rank}") == read_steps(checkout / f"whole.{rank}")
     assert_runs_equal("parts", "whole")

@@ -51,13 +51,14 @@ class GradientRecorder(Callback):
             torch.save(found, self.path)
 
 
-def run_world(words: list[str], folder: Path, processes: int) -> None:
-    """Run a command to its good end, by so many processes that a launcher might have started.
+def run_world(words: list[str], folder: Path, processes: int, status: int = 0) -> None:
+    """Run a command to its end, by so many processes that a launcher might have started.
 
     Args:
         words: Its words.
         folder: Where it runs.
         processes: How many.
+        status: With which all of them must end.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -74,7 +75,7 @@ def run_world(words: list[str], folder: Path, processes: int) -> None:
     for process in started:
         process.join()
     said = "\n".join(log.read_text(encoding="utf-8")[-1500:] for log in logs)
-    assert [process.exitcode for process in started] == [0] * processes, said
+    assert [process.exitcode for process in started] == [status] * processes, said
 
 
 def _member(words: list[str], folder: str, log: str, environment: dict[str, str]) -> None:
