@@ -136,6 +136,15 @@ def test_a_missing_cluster_is_one_line(write: Write, monkeypatch: pytest.MonkeyP
         run(write(), RayOptions("auto"))
 
 
+@pytest.fixture
+def heeds_ctrl_c() -> Iterator[None]:
+    """Let what is started heed Ctrl-C, also where a shell has started the tests in the background."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_an_interrupted_driver_leaves_no_command_that_runs(
     number: signal.Signals, write: Write, run_sweep: RunSweep, starts: Starts
