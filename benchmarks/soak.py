@@ -122,7 +122,8 @@ def judge(samples: Sequence[Sample]) -> dict[str, Any]:
         ``mb_per_minute`` with its 95% interval, first and last ``mb``, the most open files in either half of
         the time, and whether both are ``flat``: files where the second half has no more than the first.
     """
-    kept = [sample for sample in samples if sample.minutes >= WARM_UP * samples[-1].minutes]
+    # without the last, which may meet processes that are ending
+    kept = [sample for sample in samples[:-1] if sample.minutes >= WARM_UP * samples[-1].minutes]
     minutes = [sample.minutes for sample in kept]
     memory = linregress(minutes, [sample.mb for sample in kept])
     half = len(kept) // 2

@@ -41,7 +41,7 @@ def test_the_warm_up_does_not_count() -> None:
 
 def test_a_process_that_leaks_is_seen() -> None:
     seen = soak.watch([sys.executable, "-c", LEAK], every_s=0.05)
-    assert seen[-1].mb - seen[len(seen) // 2].mb > 5
+    assert max(sample.mb for sample in seen) - seen[len(seen) // 4].mb > 5
     assert all(sample.processes == 1 for sample in seen)
 
 
@@ -49,7 +49,7 @@ def test_files_left_open_and_children_are_seen() -> None:
     words = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {LEAVES_OPEN!r}])"
     seen = soak.watch([sys.executable, "-c", words], every_s=0.05)
     assert max(sample.processes for sample in seen) == 2
-    assert seen[-1].files - seen[len(seen) // 2].files > 3
+    assert max(sample.files for sample in seen) - seen[len(seen) // 4].files > 3
 
 
 def test_a_training_that_fails_is_no_result() -> None:
