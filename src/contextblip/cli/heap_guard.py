@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback
 
 from contextblip.heap import give_back_freed_memory, resident_bytes
 
@@ -16,8 +14,8 @@ class HeapGuard(Callback):
 
     PyTorch asks glibc for aligned blocks. To align one, glibc splits a sliver off, which its cache of small
     blocks may hand out to something that stays; the block's place is then too small for the next one of the
-    same size. In pre-training on a CPU a heap grows by some megabytes a step in this way, without an end. The
-    holes are resident until they are given back, which takes less than a percent of the time this seldom.
+    same size. In pre-training on a CPU a heap grows by some megabytes a step in this way. The holes are
+    resident until they are given back; pages that the next batch needs again are then cleared anew.
     """
 
     def __init__(self) -> None:
@@ -33,16 +31,8 @@ class HeapGuard(Callback):
         elif resident > self._limit and give_back_freed_memory():
             self._limit = None
 
-    def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: object,
-        batch: Any,  # noqa: ANN401  # Lightning's
-        batch_idx: int,
-    ) -> None:
+    def on_train_batch_end(self, *_: object, **__: object) -> None:
         """Look."""
-        del trainer, pl_module, outputs, batch, batch_idx
         self.look()
 
     def on_validation_batch_end(self, *_: object, **__: object) -> None:
