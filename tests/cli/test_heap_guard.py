@@ -1,4 +1,4 @@
-"""Memory that has grown by a quarter is given back, however it grew; memory in use is left alone."""
+"""Memory that has grown by a tenth is given back, however it grew; memory in use is left alone."""
 
 import gc
 from types import SimpleNamespace
@@ -34,13 +34,27 @@ def looks(guard: HeapGuard, world: SimpleNamespace, *residents: int) -> list[int
     return found
 
 
-def test_a_quarter_more_than_a_batch_needs_is_given_back(world: SimpleNamespace) -> None:
-    assert looks(HeapGuard(), world, 100, 110, 125, 126, 100, 125, 126) == [0, 0, 0, 1, 1, 1, 2]
+@pytest.fixture
+def two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What batches need is the most of two of them."""
+    monkeypatch.setattr(heap_guard, "BATCHES", 2)
 
 
+@pytest.mark.usefixtures("two")
+def test_a_tenth_more_than_batches_need_is_given_back(world: SimpleNamespace) -> None:
+    seen = looks(HeapGuard(), world, 100, 100, 105, 110, 111, 100, 100, 110, 111)
+    assert seen == [0, 0, 0, 0, 1, 1, 1, 1, 2]
+
+
+@pytest.mark.usefixtures("two")
 def test_memory_in_use_is_not_given_back_again_and_again(world: SimpleNamespace) -> None:
     # features of a data set are kept: each time what is there then is the new measure
-    assert looks(HeapGuard(), world, 100, 130, 130, 140, 162, 163, 170) == [0, 1, 1, 1, 1, 2, 2]
+    assert looks(HeapGuard(), world, 100, 100, 130, 130, 135, 143, 148, 149) == [0, 0, 1, 1, 1, 1, 1, 2]
+
+
+@pytest.mark.usefixtures("two")
+def test_batches_of_two_sizes_are_no_growth(world: SimpleNamespace) -> None:
+    assert looks(HeapGuard(), world, *(50, 100) * 20) == [0] * 40
 
 
 def test_a_system_that_does_not_tell_is_left_alone(
