@@ -49,7 +49,7 @@ class BaseDataModule(ResumableDataModule):
         image_size: Side of the square input in pixels; ``None``: the backbone's.
         image_root: Where images lie, if apart from the annotations.
         tokenizer: A ``vocab.txt``, a folder or a hub id; ``None``: the backbone's own vocabulary, else one
-            beside the data set whose size fits, else bert-base-uncased.
+            beside the data set whose size fits, else bert-base-uncased where the hub's cache has it.
         batch_size: Samples a training step and device.
         global_batch_size: Samples an optimiser step; the command resolves it into accumulated steps.
         eval_batch_size: Samples an evaluation step; ``None``: as in training.
@@ -177,7 +177,7 @@ class BaseDataModule(ResumableDataModule):
             raise ConfigurationError(f"--data.crop_scale_min is {scale}, expected above 0 up to 1")
 
     def setup_tokenizer(self, config: BackboneConfig) -> None:
-        """Load the tokenizer, once; last in ``setup``: a wrong root is reported before the hub is asked.
+        """Load the tokenizer, once; last in ``setup``: a wrong root is reported before a hub is asked.
 
         Args:
             config: Sizes of the backbone.

@@ -52,7 +52,7 @@ class CaptionDataModule(BaseDataModule):
         image_size: Side of the square input; ``None``: the backbone's.
         image_root: Where images lie, if apart from the annotations: one folder, or one by name of the source,
             as in ``source_weights``; what is not named lies beside its annotations.
-        tokenizer: A ``vocab.txt``, folder or hub id; ``None``: the backbone's own, else bert-base-uncased.
+        tokenizer: A ``vocab.txt``, folder or hub id; ``None``: the backbone's own, else beside the data.
         batch_size: Pairs a step and device.
         global_batch_size: Pairs an optimiser step (256 in the paper); resolved by the command.
         eval_batch_size: Pairs an evaluation step; ``None``: as in training.

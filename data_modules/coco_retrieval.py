@@ -134,7 +134,7 @@ class CocoRetrievalDataModule(BaseDataModule):
         root: COCO's folder, a parent that holds ``coco``, or ``miniature:DIR`` (drawn in DIR on first use).
         image_size: Side of the square input; ``None``: the backbone's.
         image_root: Where images lie, if apart from the annotations.
-        tokenizer: A ``vocab.txt``, folder or hub id; ``None``: the backbone's own, else bert-base-uncased.
+        tokenizer: A ``vocab.txt``, folder or hub id; ``None``: the backbone's own, else beside the data.
         coco_layout: Form of the annotations; ``auto`` takes BLIP's or Karpathy's before the official one.
         split: ``test`` or ``val``; both validate and test read it.
         max_images: Only so many images, from the file's beginning, with their captions; ``None`` takes all.

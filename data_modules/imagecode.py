@@ -64,7 +64,7 @@ class ImageCoDeDataModule(BaseDataModule):
         root: Folder of the data, a parent, or ``miniature:DIR`` (drawn in DIR on first use).
         image_size: Side of the square input; ``None``: the backbone's.
         image_root: ``image-sets`` or the folder of it or of ``image-sets.zip``, if apart from the json files.
-        tokenizer: A ``vocab.txt``, folder or hub id; ``None``: the backbone's own, else bert-base-uncased.
+        tokenizer: A ``vocab.txt``, folder or hub id; ``None``: the backbone's own, else beside the data.
         batch_size: Queries a step and device (36 in the paper).
         global_batch_size: Queries an optimiser step; resolved by the command.
         eval_batch_size: Queries an evaluation step; ``None``: as in training.

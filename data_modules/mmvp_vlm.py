@@ -49,7 +49,7 @@ class MMVPVLMDataModule(BaseDataModule):
         root: Folder of the data, a parent, or ``miniature:DIR`` (drawn in DIR on first use).
         image_size: Side of the square input; ``None``: the backbone's.
         image_root: Folder of the images, if apart from ``Questions.csv``.
-        tokenizer: A ``vocab.txt``, folder or hub id; ``None``: the backbone's own, else bert-base-uncased.
+        tokenizer: A ``vocab.txt``, folder or hub id; ``None``: the backbone's own, else beside the data.
         prompt_prefix: Written before each statement; the paper's is "a photo of ".
         batch_size: Pairs a step and device.
         eval_batch_size: Pairs an evaluation step; ``None``: ``batch_size``.

@@ -105,11 +105,11 @@ def _find_vocabulary(source: str) -> Path:
             f"tokenizer {source!r}: no vocab.txt there; pass a vocab.txt, a folder that holds one, "
             "or a hub id by --data.tokenizer"
         )
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
     try:
-        if isinstance(cached := try_to_load_from_cache(source, "vocab.txt"), str):
-            return Path(cached)
+        if (cached := _cached_vocabulary(source)) is not None:
+            return cached
         # asked once before the download asks: that tries for half a minute where there is no network
         get_hf_file_metadata(hf_hub_url(source, "vocab.txt"), timeout=HUB_TIMEOUT)
         return Path(hf_hub_download(source, "vocab.txt"))
@@ -121,7 +121,9 @@ def _find_vocabulary(source: str) -> Path:
 
 
 def vocabulary_beside(root: Path, config: BackboneConfig, backbone: str) -> str:
-    """Choose a vocabulary for a backbone that brings none: one beside the data that fits, else the default.
+    """Choose a vocabulary for a backbone that brings none: one beside the data that fits, else BERT's.
+
+    The hub is not asked, only what it gave before: what uses the network is named by the user.
 
     Args:
         root: Folder of the data set, or a parent.
@@ -129,22 +131,33 @@ def vocabulary_beside(root: Path, config: BackboneConfig, backbone: str) -> str:
         backbone: Where the backbone comes from, for the message.
 
     Returns:
-        A ``vocab.txt`` or the hub id of bert-base-uncased.
+        A ``vocab.txt``, beside the data or bert-base-uncased's in the hub's local cache.
 
     Raises:
-        ConfigurationError: None beside the data fits, nor would the default.
+        ConfigurationError: None beside the data fits, nor is or fits BERT's.
     """
     for folder in (root, root.parent, root / DEFAULT_TOKENIZER, root.parent / DEFAULT_TOKENIZER):
         path = folder / "vocab.txt"
         # [DEC] and [ENC] come on top of the file's lines
         if path.is_file() and len(path.read_text(encoding="utf-8").splitlines()) + 2 == config.vocab_size:
             return str(path)
+    missing = f"backbone {backbone} brings no vocabulary and no vocab.txt beside {root} has its "
     if config.vocab_size != PRESETS["base"].vocab_size:
+        raise ConfigurationError(f"{missing}{config.vocab_size - 2} lines; pass one by --data.tokenizer")
+    if (cached := _cached_vocabulary(DEFAULT_TOKENIZER)) is None:
         raise ConfigurationError(
-            f"backbone {backbone} brings no vocabulary and no vocab.txt beside {root} has its "
-            f"{config.vocab_size - 2} lines; pass one by --data.tokenizer"
+            f"{missing}{config.vocab_size - 2} lines; pass one by --data.tokenizer, or --data.tokenizer "
+            f"{DEFAULT_TOKENIZER} to fetch BERT's from the Hugging Face hub"
         )
-    return DEFAULT_TOKENIZER
+    return str(cached)
+
+
+def _cached_vocabulary(hub_id: str) -> Path | None:
+    """Return a hub id's ``vocab.txt`` that was downloaded before."""
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(hub_id, "vocab.txt")
+    return Path(cached) if isinstance(cached, str) else None
 
 
 def _first_line(error: Exception) -> str:

@@ -176,44 +176,42 @@ def add_cuts(parts: Sequence[dict[str, int] | None]) -> dict[str, int] | None:
 
 
 def load_settings(tokenizer: str | None, root: Path, max_words: int, max_tokens: int) -> TextSettings:
-    """Load the tokenizer: the one named, else one beside the data, else the hub's bert-base-uncased.
+    """Load the tokenizer: the one named, else one beside the data.
 
     Args:
-        tokenizer: A ``vocab.txt``, folder or hub id; ``None``: choose.
+        tokenizer: A ``vocab.txt``, folder or hub id; ``None``: look beside the data.
         root: Root of the data set.
         max_words: Words kept of a text.
         max_tokens: Tokens kept of a text.
 
     Returns:
-        The settings; without a tokenizer where none was named and the hub cannot be reached.
+        The settings; without a tokenizer where none was named and none lies beside the data.
 
     Raises:
         ConfigurationError: The tokenizer that was named cannot be loaded.
     """
-    from data_modules.text import load_tokenizer
+    from data_modules.text import DEFAULT_TOKENIZER, load_tokenizer
 
     source = tokenizer or _vocabulary_beside(root)
+    remedy = f"put a vocab.txt into {root}, or name one by --tokenizer"
+    if source is None:
+        why = f"no vocab.txt beside the data; {remedy} (a file, or {DEFAULT_TOKENIZER} of the hub)"
+        return TextSettings(None, f"no tokenizer: {why}", max_words, max_tokens)
     try:
         loaded, vocabulary = load_tokenizer(source)
     except ConfigurationError as error:
         if tokenizer is not None:
             raise ConfigurationError(str(error).replace("--data.tokenizer", "--tokenizer")) from error
-        remedy = f"put its vocab.txt into {root}, or name one by --tokenizer"
-        return TextSettings(None, f"no tokenizer: {_why_none(source)}; {remedy}", max_words, max_tokens)
+        why = f"no tokenizer: {source} is no vocabulary of {DEFAULT_TOKENIZER}; {remedy}"
+        return TextSettings(None, why, max_words, max_tokens)
     return TextSettings(loaded, str(vocabulary), max_words, max_tokens)
 
 
-def _why_none(source: str) -> str:
-    if Path(source).is_file():
-        return f"{source} is no vocabulary of bert-base-uncased"
-    return f"{source} is not beside the data, and the Hugging Face hub does not give it"
-
-
-def _vocabulary_beside(root: Path) -> str:
-    """Find a ``vocab.txt`` where data modules look for one, else name the hub's."""
+def _vocabulary_beside(root: Path) -> str | None:
+    """Find a ``vocab.txt`` where data modules look for one."""
     from data_modules.text import DEFAULT_TOKENIZER
 
     parent = root.resolve().parent  # a root such as "." has no parent in its name
     folders = (root, parent, root / DEFAULT_TOKENIZER, parent / DEFAULT_TOKENIZER)
     found = (folder / "vocab.txt" for folder in folders if (folder / "vocab.txt").is_file())
-    return str(next(found, DEFAULT_TOKENIZER))
+    return next((str(path) for path in found), None)

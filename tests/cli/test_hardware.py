@@ -1,5 +1,7 @@
 """Values that the machine decides are resolved before they are written down."""
 
+import inspect
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from jsonargparse import ArgumentParser
+from lightning.pytorch import Trainer as LightningTrainer
 from lightning.pytorch.accelerators import CPUAccelerator, CUDAAccelerator, MPSAccelerator
 
 from contextblip.cli import hardware
-from contextblip.cli.hardware import count_devices, resolve_precision
+from contextblip.cli.hardware import Trainer, count_devices, resolve_precision
 
 Run = Callable[[str], None]
 Fail = Callable[[str], tuple[int, str]]
@@ -30,6 +34,23 @@ def test_precision_auto_is_written_as_what_it_became(run: Run, monkeypatch: pyte
 def test_a_chosen_precision_stays() -> None:
     assert resolve_precision("16-mixed", "auto") == "16-mixed"
     assert resolve_precision(None, "auto") is None
+
+
+@pytest.mark.parametrize("kind", ["train", "val", "test", "predict"])
+def test_one_batch_is_not_all_batches_whatever_unions_were_made_before(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for clear in getattr(typing, "_cleanups", ()):  # typing gives equal unions in the order of the first
+        clear()
+    float_first = typing.Optional[typing.Union[float, int]]  # noqa: UP007, UP045  # `|` has no such memory
+    lightnings = inspect.unwrap(LightningTrainer.__init__)
+    monkeypatch.setitem(lightnings.__annotations__, f"limit_{kind}_batches", float_first)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Trainer, "trainer")
+    for word, value in (("1", 1), ("1.0", 1.0), ("null", None), ("0.5", 0.5)):
+        found = parser.parse_args([f"--trainer.limit_{kind}_batches={word}"])["trainer"]
+        assert repr(found[f"limit_{kind}_batches"]) == repr(value)
+    assert repr(getattr(Trainer(logger=False), f"limit_{kind}_batches")) == "1.0"
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from data_modules.text import (
     count_cut_texts,
     load_tokenizer,
     sample_evenly,
+    vocabulary_beside,
 )
 
 
@@ -115,6 +116,32 @@ def test_hub_cache_needs_no_network(world: Path, monkeypatch: pytest.MonkeyPatch
     tokenizer, vocabulary = load_tokenizer("cached-tokenizer")
     assert len(tokenizer) == 512
     assert vocabulary == world / "vocab.txt"
+
+
+def test_a_vocabulary_that_lies_nowhere_is_not_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(*_: object, **__: object) -> None:
+        raise AssertionError("the hub is asked for what nobody named")
+
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", ask)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", ask)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: None)
+    with pytest.raises(ConfigurationError) as error:
+        vocabulary_beside(tmp_path, PRESETS["base"], "model_base.pth")
+    assert str(error.value) == (
+        f"backbone model_base.pth brings no vocabulary and no vocab.txt beside {tmp_path} has its 30522 "
+        "lines; pass one by --data.tokenizer, or --data.tokenizer bert-base-uncased to fetch BERT's from the "
+        "Hugging Face hub"
+    )
+    # fetched before, it needs no network
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: str(tmp_path / "cached.txt"))
+    assert vocabulary_beside(tmp_path, PRESETS["base"], "model_base.pth") == str(tmp_path / "cached.txt")
+    # beside the data one is taken that has the backbone's number of lines
+    beside = tmp_path / "vocab.txt"
+    for lines, found in ((30521, tmp_path / "cached.txt"), (30522, beside)):
+        beside.write_text("word\n" * lines)
+        assert vocabulary_beside(tmp_path / "data", PRESETS["base"], "model_base.pth") == str(found)
 
 
 def test_batches_are_padded_to_their_longest_and_end_with_sep(world: Path) -> None:

@@ -210,12 +210,15 @@ def test_without_a_tokenizer_the_rest_is_counted(
     assert rows_of(out)["tokens and cuts"] == ["no", "tokenizer"] * 4
     assert rows_of(out)["sets"] == ["6", "6", "3"]
     assert stats["tokenizer"] is None
+    remedy = f"put a vocab.txt into {root}, or name one by --tokenizer"
     assert out.splitlines()[-1] == (
-        "no tokenizer: bert-base-uncased is not beside the data, and the Hugging Face hub does not give it; "
-        f"put its vocab.txt into {root}, or name one by --tokenizer"
+        f"no tokenizer: no vocab.txt beside the data; {remedy} (a file, or bert-base-uncased of the hub)"
     )
     with pytest.raises(ConfigurationError, match=r"tokenizer 'mine': .*; pass --tokenizer"):
         run("imagecode", root, tokenizer="mine")
+    (root / "vocab.txt").write_text("broken")
+    why = f"no tokenizer: {root / 'vocab.txt'} is no vocabulary of bert-base-uncased; {remedy}"
+    assert run("imagecode", root)[0].splitlines()[-1] == why
 
 
 def test_wrong_roots_are_named(tmp_path: Path) -> None:

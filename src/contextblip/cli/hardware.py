@@ -107,12 +107,29 @@ def resolve_precision(precision: Precision | None, accelerator: str | Accelerato
 class Trainer(LightningTrainer):
     """Lightning's trainer, whose precision may be chosen by the machine.
 
+    Of the limits 1 is one batch and 1.0 is all of them. The parser makes types of parameters whose default is
+    None by `typing`, whose cache may hold float before int where something made that order first; it then
+    reads 1 as 1.0. With another default the order here holds.
+
     Args:
         precision: Lightning's choices, or auto: bf16-mixed where the hardware multiplies bf16, else 32-true.
-        kwargs: Everything that Lightning's trainer takes.
+        limit_train_batches: Batches (int) or share (float) of each training epoch.
+        limit_val_batches: Batches (int) or share (float) of each validation.
+        limit_test_batches: Batches (int) or share (float) of the test.
+        limit_predict_batches: Batches (int) or share (float) of the prediction.
+        kwargs: Everything else that Lightning's trainer takes.
     """
 
-    def __init__(self, *, precision: Precision | None = None, **kwargs: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        *,
+        precision: Precision | None = None,
+        limit_train_batches: int | float | None = 1.0,
+        limit_val_batches: int | float | None = 1.0,
+        limit_test_batches: int | float | None = 1.0,
+        limit_predict_batches: int | float | None = 1.0,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> None:
         plugins = kwargs.pop("plugins", None) or []
         plugins = (
             list(plugins) if isinstance(plugins, Sequence) and not isinstance(plugins, str) else [plugins]
@@ -121,7 +138,20 @@ class Trainer(LightningTrainer):
         if not own and not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(WholeCheckpointIO())
         resolved = resolve_precision(precision, kwargs.get("accelerator", "auto"))
-        super().__init__(precision=resolved, plugins=plugins, **kwargs)
+        super().__init__(
+            precision=resolved,
+            plugins=plugins,
+            limit_train_batches=_unless_all(limit_train_batches),
+            limit_val_batches=_unless_all(limit_val_batches),
+            limit_test_batches=_unless_all(limit_test_batches),
+            limit_predict_batches=_unless_all(limit_predict_batches),
+            **kwargs,
+        )
+
+
+def _unless_all(limit: int | float | None) -> int | float | None:
+    """Return a limit, or ``None`` for all batches: Lightning tells the user of each 1.0 that it is given."""
+    return None if isinstance(limit, float) and limit == 1.0 else limit
 
 
 def resolve_accumulation(config: Namespace) -> None:
