@@ -11,6 +11,10 @@ MOST_ALIASED_VALUES = 100_000
 MOST_LEVELS = 100
 
 
+class BoundsError(yaml.MarkedYAMLError):
+    """YAML that is nested too deeply or whose aliases go too far."""
+
+
 class Bounds:
     """Makes a loader of PyYAML refuse deep nesting, and aliases that contain themselves or stand for much.
 
@@ -28,7 +32,7 @@ class Bounds:
             current_index: Its place.
 
         Raises:
-            yaml.MarkedYAMLError: There are too many.
+            BoundsError: There are too many.
         """
         self._level += 1
         if self._level > MOST_LEVELS and current_node is not None:
@@ -47,7 +51,7 @@ class Bounds:
             Its root.
 
         Raises:
-            yaml.MarkedYAMLError: Its aliases go too far.
+            BoundsError: Its aliases go too far.
         """
         node: yaml.Node | None = super().get_single_node()  # type: ignore[misc]  # the loader's
         if node is not None:
@@ -57,6 +61,37 @@ class Bounds:
 
 class SafeLoader(Bounds, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """PyYAML's safe loader, libyaml's where it is there (a tenth of the time), with bounds."""
+
+
+class StrictLoader(Bounds, yaml.SafeLoader):
+    """A YAML loader that refuses a key given twice, of which YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Construct a mapping with distinct keys.
+
+        Args:
+            node: The mapping.
+            deep: Whether its values are constructed at once.
+
+        Returns:
+            The mapping.
+
+        Raises:
+            yaml.MarkedYAMLError: A key stands twice or is no word.
+        """
+        lines: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(
+                    problem="a key must be a word, no list or mapping", problem_mark=key_node.start_mark
+                )
+            key = key_node.value
+            if key in lines and key != "<<":
+                raise yaml.MarkedYAMLError(
+                    problem=f"key {key!r} stands twice", problem_mark=key_node.start_mark
+                )
+            lines[key] = key_node.start_mark.line
+        return super().construct_mapping(node, deep)
 
 
 def load_yaml(text: str, loader: Any = SafeLoader) -> Any:  # noqa: ANN401  # YAML holds anything
@@ -79,6 +114,18 @@ def load_yaml(text: str, loader: Any = SafeLoader) -> Any:  # noqa: ANN401  # YA
         raise yaml.YAMLError("nested too deeply") from error
     except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
         raise yaml.YAMLError(str(error)) from error
+
+
+def check_yaml(text: str) -> None:
+    """Check a document that another loader reads afterwards.
+
+    Args:
+        text: The document.
+
+    Raises:
+        yaml.YAMLError: It is no YAML or goes beyond the bounds.
+    """
+    yaml.compose(text, Loader=SafeLoader)
 
 
 def _check_aliases(root: yaml.Node) -> None:
@@ -110,5 +157,5 @@ def _parts(node: yaml.Node) -> list[yaml.Node]:
     return node.value if isinstance(node, yaml.SequenceNode) else []
 
 
-def _refusal(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+def _refusal(node: yaml.Node, problem: str) -> BoundsError:
+    return BoundsError(problem=problem, problem_mark=node.start_mark)

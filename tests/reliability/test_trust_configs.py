@@ -163,6 +163,35 @@ def test_an_alias_inside_of_what_it_names(refused: Refused) -> None:
     assert "inside of what it names" in refused("&a [*a]")
 
 
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        (LAUGHS, "1: no valid YAML: its aliases stand for more than 100,000 values"),
+        ("x:\n  y: " + "[" * 100_000, "2: no valid YAML: its values are nested more than 100 levels deep"),
+    ],
+    ids=["aliases", "levels"],
+)
+def test_nor_in_a_further_file(text: str, wrong: str, refused: Refused) -> None:
+    Path("inner.yaml").write_text(text)  # the parser's own loader would not survive it
+    assert refused("model: inner.yaml\n") == f"error: stranger.yaml:1: model: inner.yaml:{wrong}"
+    assert refused("experiment: x", "fit", "--model", "inner.yaml") == f"error: --model: inner.yaml:{wrong}"
+    refused("trainer: {callbacks: [inner.yaml]}\n")
+
+
+def test_a_further_file_with_a_slip_says_where(refused: Refused) -> None:
+    Path("inner.yaml").write_text("class_path: contextblip.tasks.ZeroShot\ninit_args: [\n")
+    assert "stranger.yaml:1: model: inner.yaml:3: no valid YAML" in refused("model: inner.yaml\n")
+
+
+def test_nor_in_a_text(refused: Refused) -> None:
+    brackets = "[" * 100_000
+    wrong = "trainer.limit_val_batches: no valid YAML: its values are nested more than 100 levels deep"
+    line = refused(f"trainer: {{limit_val_batches: '{brackets}'}}\n")
+    assert line == f"error: stranger.yaml: {wrong}"
+    line = refused("experiment: x", "fit", "--trainer.limit_val_batches", brackets)
+    assert line == f"error: command line: {wrong}"
+
+
 def test_honest_aliases_are_taken(refused: Refused) -> None:
     line = refused("x: &x {a: 1}\nmodel: {<<: *x, class_path: foreign.Task}\nnumbers: [*x, *x]\n")
     assert "no valid YAML" not in line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +13,7 @@ import yaml
 
 from contextblip.cli.errors import nearest
 from contextblip.errors import ConfigurationError
-from contextblip.safe_yaml import Bounds, load_yaml
+from contextblip.safe_yaml import BoundsError, StrictLoader, check_yaml, load_yaml
 
 COMMAND_LINE = "command line"
 DEFAULT_CONFIG = "lightning_cli.yaml"
@@ -133,12 +134,29 @@ def read_sources(arguments: Arguments, default_config: str) -> list[Source]:
         The defaults, each file from left to right, the command line.
 
     Raises:
-        ConfigurationError: A file is missing, lies elsewhere, is no valid YAML or gives a key twice.
+        ConfigurationError: A file is missing, lies elsewhere, is no valid YAML or gives a key twice, or a
+            text among the values is YAML without end.
     """
-    sources = [
-        Source(name, list(_flatten(_read_config(name)))) for name in [default_config, *arguments.configs]
-    ]
-    return [*sources, Source(COMMAND_LINE, list(_command_line_entries(arguments.options)))]
+    names = [default_config, *arguments.configs]
+    sources = [Source(name, list(_flatten(read_config(name)))) for name in names]
+    sources.append(Source(COMMAND_LINE, list(_command_line_entries(arguments.options))))
+    for source in sources:
+        for key, value in source.entries:
+            _check_texts(value, f"{source.name}: {key}")
+    return sources
+
+
+def _check_texts(value: object, where: str) -> None:
+    """Refuse texts that the parser could not survive: it reads them as YAML once more."""
+    if isinstance(value, str):
+        with suppress(yaml.YAMLError):  # most texts are none
+            try:
+                check_yaml(value)
+            except BoundsError as error:
+                raise ConfigurationError(f"{where}: no valid YAML: {error.problem}") from error
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            _check_texts(part, where)
 
 
 def _command_line_entries(options: list[str]) -> Iterator[tuple[str, Any]]:
@@ -186,28 +204,18 @@ def spell_out(name: str) -> str:
     return name if key.split(".")[0] in _CLASS_KEYS else f"{section}.init_args.{key}"
 
 
-class _StrictLoader(Bounds, yaml.SafeLoader):
-    """A YAML loader that refuses a key given twice, of which YAML would silently keep the last."""
+def read_config(name: str) -> dict[str, Any]:
+    """Read a configuration file, or YAML given in place of one.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Construct a mapping with distinct keys."""
-        lines: dict[Any, int] = {}
-        for key_node, _ in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(
-                    problem="a key must be a word, no list or mapping", problem_mark=key_node.start_mark
-                )
-            key = key_node.value
-            if key in lines and key != "<<":
-                raise yaml.MarkedYAMLError(
-                    problem=f"key {key!r} stands twice", problem_mark=key_node.start_mark
-                )
-            lines[key] = key_node.start_mark.line
-        return super().construct_mapping(node, deep)
+    Args:
+        name: Path, or the YAML itself.
 
+    Returns:
+        Its keys and values.
 
-def _read_config(name: str) -> dict[str, Any]:
-    """Read a configuration file, or YAML given in place of one."""
+    Raises:
+        ConfigurationError: It is missing, lies elsewhere, is no valid YAML or gives a key twice.
+    """
     inline = "\n" in name or name.lstrip().startswith("{") or ": " in name
     if "://" in name and not inline:
         raise ConfigurationError(
@@ -218,7 +226,7 @@ def _read_config(name: str) -> dict[str, Any]:
         raise ConfigurationError(f"--config {name}: no such file{_nearest_config(name)}")
     where = "--config" if inline else name
     try:
-        content = load_yaml(name if inline else path.read_text(encoding="utf-8"), _StrictLoader)
+        content = load_yaml(name if inline else path.read_text(encoding="utf-8"), StrictLoader)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigurationError(f"{where}{line}: no valid YAML: {error.problem or error.context}") from error

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from jsonargparse import Namespace, set_parsing_settings
+import yaml
+from jsonargparse import Namespace, get_loader, set_loader, set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser
 
 from contextblip.cli.arguments import Source
 from contextblip.cli.errors import ParsingError
 from contextblip.cli.signatures import ALLOWED_CODE, allowed_code
+from contextblip.safe_yaml import check_yaml
 
 
 class CommandParser(LightningArgumentParser):
@@ -74,7 +76,7 @@ def named_roots(sources: list[Source]) -> set[str]:
 
 @contextmanager
 def limited_imports(extra: list[str]) -> Iterator[None]:
-    """Let values name classes of the project and its libraries only, and files of this machine.
+    """Let values name classes of the project and its libraries only, and bounded files of this machine.
 
     Args:
         extra: Further import roots, forbidden again at the end, since the setting outlives the command.
@@ -86,9 +88,18 @@ def limited_imports(extra: list[str]) -> Iterator[None]:
     # Lightning's import lets values be addresses of files elsewhere, which would be fetched
     set_parsing_settings(config_read_mode_fsspec_enabled=False)
     token = allowed_code.set((*ALLOWED_CODE, *extra))
+    read = get_loader("yaml")
+
+    def read_bounded(text: str) -> object:
+        check_yaml(text)
+        return read(text)
+
+    # of values and of the files that they name; configurations are read by us before
+    set_loader("yaml", read_bounded, (yaml.YAMLError,))
     try:
         yield
     finally:
+        set_loader("yaml", read, (yaml.YAMLError,))
         allowed_code.reset(token)
         set_parsing_settings(import_path_denylist=[root for root in extra if root not in ALLOWED_CODE])
 

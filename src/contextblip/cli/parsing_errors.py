@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+from pathlib import Path
 
-from contextblip.cli.arguments import CLASS_SECTIONS, COMMAND_LINE, Source, line_of
+from contextblip.cli.arguments import CLASS_SECTIONS, COMMAND_LINE, Source, line_of, read_config
 from contextblip.cli.errors import ParsingError, nearest, one_line
 from contextblip.cli.signatures import class_keys, known_classes
+from contextblip.errors import ConfigurationError
 
 _BASES = ("lightning.LightningModule", "lightning.LightningDataModule")
 _PLAIN_NAMES = {
@@ -177,6 +179,8 @@ def _wrong_value(key: str, rest: str, sources: list[Source]) -> str | None:
     single = re.search(r"Expected an? (.+?)\. Got value", rest)
     if value is None or (subtypes is None and single is None):
         return None
+    if broken := _broken_file(value[1].strip()):
+        return f"{place(key, sources)}: {broken}"
     annotation = subtypes[1] if subtypes else single[1] if single else ""
     choices = literal_choices(annotation)
     expected = ["one of " + ", ".join(choices)] if choices else []
@@ -184,6 +188,18 @@ def _wrong_value(key: str, rest: str, sources: list[Source]) -> str | None:
     expected = expected or [one_line(annotation.replace("typing.", ""), 120)]
     text, wanted = value[1].strip(), " or ".join(dict.fromkeys(expected))
     return f"{place(key, sources)}: {text!r} is not {wanted}{nearest(text, choices)}"
+
+
+def _broken_file(value: str) -> str | None:
+    """Say why a YAML file that a value names cannot be read; ``None`` where it can, or is none."""
+    try:
+        if value.endswith((".yaml", ".yml")) and Path(value).is_file():
+            read_config(value)
+    except ConfigurationError as error:
+        return str(error)
+    except OSError:  # a name too long for one
+        pass
+    return None
 
 
 def literal_choices(annotation: str) -> list[str]:
