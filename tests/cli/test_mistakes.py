@@ -120,6 +120,7 @@ IN_A_FILE = {
     ("  max_epochs", " max_epochs"): "toy.yaml:4: no valid YAML: ",
     ("  accelerator: cpu", "  max_epochs: 3"): "toy.yaml:4: no valid YAML: key 'max_epochs' stands twice",
     ("", "# nothing"): "toy.yaml: is empty",
+    ("", "trainer:"): "toy.yaml:1: trainer is empty; give it keys and values, or leave it out",
     ("", "- a"): "toy.yaml: must hold keys and values at its top",
     ("enable_model_summary: false", "callbacks: [{class_path: callbacks.MetricWriter}]"): (
         "toy.yaml:5: trainer.callbacks: there is no class callbacks.MetricWriter; "

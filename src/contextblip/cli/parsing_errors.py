@@ -57,6 +57,8 @@ def explain_parsing(error: ParsingError, sources: list[Source]) -> str:
         return (
             f"{class_place(key, sources)}: {found[2]} is no {found[1]}{nearest(found[2], known_classes(key))}"
         )
+    if found := re.search(r"Unexpected config: (\w+):", message):
+        return f"{place(found[1], sources)} is empty; give it keys and values, or leave it out"
     if found := re.search(r"argument (?:-c/)?(\S+): expected one argument", message):
         return f"{found[1]} needs a value"
     return _wrong_value(key, rest, sources) or one_line(message)
