@@ -2,7 +2,17 @@
 
 from collections.abc import Callable
 
-from torch.utils.flop_counter import FlopCounterMode
+import torch
+from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
+
+from contextblip.models.linear import onednn_is_faster
+
+if onednn_is_faster():  # else the operation may not be there, and is not used
+
+    @register_flop_formula(torch.ops.mkldnn._linear_pointwise)
+    def _linear_flops(states: torch.Size, weight: torch.Size, *_: object, **__: object) -> int:
+        """Count the product of ``(..., in)`` and ``(out, in)``; what is registered for others is theirs."""
+        return 2 * states.numel() * weight[0]
 
 
 def count_flops(work: Callable[[], object]) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor
 from contextblip.models import ContextBLIP
 from contextblip.models.attention import Attention, split_heads
 from contextblip.models.layers import TransformerLayer
+from contextblip.models.linear import Linear
 from contextblip.models.vision_encoder import Block, patchify
 
 
@@ -107,6 +108,9 @@ class PlainModel:
     def __init__(self, model: ContextBLIP) -> None:
         self.model = model
         self.config = model.config
+        for module in model.modules():
+            if isinstance(module, Linear):
+                module.plain = True
 
     def encode_images(self, images: Tensor) -> PlainImages:
         """Encode whole images, ``(N, 3, H, W)``."""

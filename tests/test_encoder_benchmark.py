@@ -45,7 +45,8 @@ def test_operations_rows_and_file(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_a_machine_that_gets_slower_changes_no_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    rates = iter([1.0, 500.0, 500.0, 60.0, 100.0, 80.0, 6.0, 8.0, 10.0, 30.0, 50.0, 40.0] * 2)
+    rounds = ((1.0, 500.0), (60.0, 100.0), (6.0, 10.0), (30.0, 50.0))
+    rates = iter([rate for own, peak in rounds for rate in (own, 0.8 * peak, peak, 0.9 * peak, 0.1)] * 2)
     monkeypatch.setattr(encoder_peak, "_gflops", lambda *_: next(rates))
     rows = encoder_peak.run(rounds=3, size="miniature", threads=1)["encoder"]
     for row in rows:  # the first round warms up
@@ -56,11 +57,11 @@ def test_a_machine_that_gets_slower_changes_no_share(monkeypatch: pytest.MonkeyP
 def test_each_precision_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[tuple[str, int]] = []
 
-    def product(side: int, dtype: torch.dtype) -> Callable[[], None]:
+    def products(side: int, dtype: torch.dtype) -> list[tuple[Callable[[], None], int]]:
         assert torch.get_num_threads() == 1
-        return lambda: used.append((str(dtype), side))
+        return [(lambda: used.append((str(dtype), side)), 2 * side**3)]
 
-    monkeypatch.setattr(encoder_peak, "_product", product)
+    monkeypatch.setattr(encoder_peak, "_products", products)
     encoder_peak.run(rounds=1, size="miniature", threads=1)
     sides = encoder_peak.SIDES["miniature"]
     assert used == [(name, side) for name in ("torch.float32", "torch.bfloat16") for side in [*sides] * 2]

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from contextblip.errors import ConfigurationError
+from contextblip.models.linear import Linear
 
 AdapterFusion = Literal["concat", "add"]
 
@@ -49,8 +50,8 @@ class MultiScaleAdapter(nn.Module):
         self.fusion = fusion
         narrow = width // downsampling_rate
         joint = narrow * len(self.layers) if fusion == "concat" else narrow
-        self.down = nn.ModuleList(nn.Linear(width, narrow, bias=False) for _ in self.layers)
-        self.up = nn.Linear(joint, width, bias=False)
+        self.down = nn.ModuleList(Linear(width, narrow, bias=False) for _ in self.layers)
+        self.up = Linear(joint, width, bias=False)
         self.gate = nn.Parameter(torch.zeros(())) if zero_init else None
 
     def forward(self, last: Tensor, intermediates: Sequence[Tensor]) -> Tensor:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from contextblip.errors import ConfigurationError
+from contextblip.models.linear import Linear
 from contextblip.models.packing import Tokens
 from contextblip.models.pairs import Pairs
 
@@ -103,10 +104,10 @@ class Attention(nn.Module):
     ) -> None:
         super().__init__()
         self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(context_width or width, width)
-        self.value = nn.Linear(context_width or width, width)
-        self.output = nn.Linear(width, width)
+        self.query = Linear(width, width)
+        self.key = Linear(context_width or width, width)
+        self.value = Linear(context_width or width, width)
+        self.output = Linear(width, width)
         self.norm = nn.LayerNorm(width, eps=BERT_EPS)
         self.dropout = nn.Dropout(dropout)
 

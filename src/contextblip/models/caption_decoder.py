@@ -3,11 +3,11 @@
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from contextblip.models.attention import BERT_EPS, Attention, padding_mask
 from contextblip.models.layers import TransformerLayer, init_bert_weights
+from contextblip.models.linear import Linear, linear
 from contextblip.models.text_encoder import TextEncoder
 
 
@@ -29,7 +29,7 @@ class CaptionDecoder(nn.Module):
     def __init__(self, width: int, layers: int, heads: int, vocab_size: int, dropout: float = 0.1) -> None:
         super().__init__()
         self.self_attention = nn.ModuleList(Attention(width, heads, dropout=dropout) for _ in range(layers))
-        self.transform = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width, eps=BERT_EPS))
+        self.transform = nn.Sequential(Linear(width, width), nn.GELU(), nn.LayerNorm(width, eps=BERT_EPS))
         self.bias = nn.Parameter(torch.zeros(vocab_size))
         self.apply(partial(init_bert_weights, width=width))
 
@@ -57,4 +57,4 @@ class CaptionDecoder(nn.Module):
             hidden, _ = attention(hidden, mask=mask)
             hidden, _ = layer.cross_attention(hidden, image_embeds)
             hidden = layer.mlp(hidden)
-        return F.linear(self.transform(hidden), text_encoder.word_embeddings.weight, self.bias)
+        return linear(self.transform(hidden), text_encoder.word_embeddings.weight, self.bias)

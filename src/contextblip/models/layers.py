@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from contextblip.models.attention import BERT_EPS, Attention, KeysValues, Maps
+from contextblip.models.linear import Linear
 from contextblip.models.packing import Tokens
 from contextblip.models.pairs import Pairs
 
@@ -36,8 +37,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, mlp_width: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, mlp_width)
-        self.fc2 = nn.Linear(mlp_width, width)
+        self.fc1 = Linear(width, mlp_width)
+        self.fc2 = Linear(mlp_width, width)
         self.norm = nn.LayerNorm(width, eps=BERT_EPS)
         self.dropout = nn.Dropout(dropout)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from contextblip.errors import ConfigurationError
 from contextblip.models.attention import check_heads, padding_mask
 from contextblip.models.layers import INIT_STD, TransformerLayer, init_bert_weights
+from contextblip.models.linear import Linear
 from contextblip.models.vision_encoder import sine_cosine_positions
 
 DecoderText = Literal["fused", "text", "none"]
@@ -25,8 +26,8 @@ class TextAdapter(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.down = nn.Linear(width, width // 2, bias=False)
-        self.up = nn.Linear(width // 2, width, bias=False)
+        self.down = Linear(width, width // 2, bias=False)
+        self.up = Linear(width // 2, width, bias=False)
 
     def forward(self, text_embeds: Tensor) -> Tensor:
         """Map ``(B, L, D)`` to ``(B, L, D)``."""
@@ -79,7 +80,7 @@ class MIMDecoder(nn.Module):
             TransformerLayer(width, heads, mlp_width or 4 * width, context_width, dropout)
             for _ in range(layers)
         )
-        self.head = nn.Linear(width, patch_values)
+        self.head = Linear(width, patch_values)
         nn.init.normal_(self.mask_token, std=INIT_STD)
         # As in MAE's decoder (He et al., 2022): beside visible states of norm sqrt(D) random positions of std
         # 0.02 are not seen, and all masked patches begin alike.

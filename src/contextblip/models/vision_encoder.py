@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -13,6 +12,7 @@ from contextblip.errors import ConfigurationError
 from contextblip.models.attention import attend, check_heads, split_heads
 from contextblip.models.config import BackboneConfig
 from contextblip.models.layers import BERT_WIDTH, INIT_STD, gelu
+from contextblip.models.linear import Linear, linear
 
 VIT_EPS = 1e-6
 
@@ -83,7 +83,7 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         """Map patches in (y, x, channel) order, ``(B, V, 3p²)``, to tokens ``(B, V, D)``."""
-        return F.linear(patches, self.weight.permute(0, 2, 3, 1).flatten(1), self.bias)
+        return linear(patches, self.weight.permute(0, 2, 3, 1).flatten(1), self.bias)
 
 
 class SelfAttention(nn.Module):
@@ -97,8 +97,8 @@ class SelfAttention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
+        self.qkv = Linear(width, 3 * width)
+        self.proj = Linear(width, width)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Map ``(B, 1 + V, D)`` to ``(B, 1 + V, D)``."""
@@ -118,8 +118,8 @@ class Mlp(nn.Module):
 
     def __init__(self, width: int, mlp_width: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, mlp_width)
-        self.fc2 = nn.Linear(mlp_width, width)
+        self.fc1 = Linear(width, mlp_width)
+        self.fc2 = Linear(mlp_width, width)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Map ``(B, 1 + V, D)`` to ``(B, 1 + V, D)``."""
