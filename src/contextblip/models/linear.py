@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import platform
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-
-CPU_INFO = Path("/proc/cpuinfo")  # Linux only; elsewhere PyTorch's choice stands
 
 
 class Linear(nn.Linear):
@@ -71,12 +68,12 @@ def _suits(states: Tensor, weight: Tensor) -> bool:
 @cache
 def onednn_is_faster() -> bool:
     """Return whether MKL leaves this processor's vectors half empty, and oneDNN is there to fill them."""
-    if platform.machine() != "x86_64" or not CPU_INFO.is_file():
-        return False
+    if platform.machine() not in ("x86_64", "AMD64") or not hasattr(torch.cpu, "get_capabilities"):
+        return False  # an older PyTorch does not name the processor; its own choice stands
     both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
     there = both and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    return wide and there and "AuthenticAMD" in CPU_INFO.read_text(encoding="utf-8", errors="replace")
+    return wide and there and str(torch.cpu.get_capabilities().get("cpu_name", "")).startswith("AMD ")
 
 
 def _product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
