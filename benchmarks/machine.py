@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from contextblip.errors import ConfigurationError
-from contextblip.heap import keep_freed_memory
+from contextblip.heap import keep_few_primitives, keep_freed_memory
 
 THREADS = 2
 CPUINFO = Path("/proc/cpuinfo")
@@ -50,6 +50,7 @@ def describe(threads: int) -> Mapping[str, Any]:
 def use_threads(threads: int) -> Iterator[None]:
     """Let PyTorch use so many threads, and the former number afterwards; freed memory is kept as in runs."""
     keep_freed_memory()
+    keep_few_primitives()
     former = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from contextblip import heap
 
@@ -43,3 +44,33 @@ def test_what_the_user_has_set_stays(name: str, monkeypatch: pytest.MonkeyPatch)
 def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert not heap.keep_freed_memory()
+
+
+PRIMITIVES = """
+import psutil
+import torch
+from contextblip.heap import keep_few_primitives
+
+keep_few_primitives()
+weight = torch.randn(768, 192)
+
+def resident(shapes):
+    for rows in shapes:
+        torch.ops.mkldnn._linear_pointwise(torch.randn(rows, 192), weight, None, "none", [], "")
+    return psutil.Process().memory_info().rss
+
+begun = resident(range(1, 301))
+print((resident(range(301, 601)) - begun) >> 20)
+"""
+
+
+@pytest.mark.skipif(not hasattr(torch.ops.mkldnn, "_linear_pointwise"), reason="this PyTorch has no oneDNN")
+@pytest.mark.parametrize("capacity", [None, "1024"])
+def test_shapes_of_old_batches_are_forgotten(capacity: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+        monkeypatch.delenv(name, raising=False)
+        if capacity:
+            monkeypatch.setenv(name, capacity)  # the user's choice stays
+    done = subprocess.run([sys.executable, "-c", PRIMITIVES], capture_output=True, text=True, check=True)
+    grown = int(done.stdout)
+    assert grown > 20 if capacity else grown < 10

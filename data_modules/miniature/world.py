@@ -118,9 +118,11 @@ def draw_miniature(root: Path, *, seed: int = 0, size: MiniatureSize | None = No
         _draw_by(draft, seed, size, workers)
         (draft / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         draft.chmod(0o755)
-        if root.exists():
-            root.rmdir()
-        draft.rename(root)
+        try:
+            draft.rename(root)  # replaces an empty folder
+        except OSError:
+            if not _is_drawn(root, record):  # by another run meanwhile
+                raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return root

@@ -1,16 +1,31 @@
-"""How the C library keeps the memory of freed tensors for the next ones, and gives back the holes."""
+"""What is kept in memory beside tensors: pages for the next ones, and oneDNN's generated programs."""
 
 import ctypes
 import os
 import platform
-from pathlib import Path
 
 # glibc's mallopt(3)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 LARGEST = 2**28
 """Bytes: larger blocks still go back to the system as soon as they are freed."""
 _NEVER = -1  # as mallopt(3) has it
-_STATM = Path("/proc/self/statm")
+
+PRIMITIVES = 64
+"""Generated programs that oneDNN keeps of each kind of operation; a pre-training step runs some dozens."""
+_CAPACITIES = ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY")  # of PyTorch's cache, of oneDNN's own
+
+
+def keep_few_primitives() -> None:
+    """Let oneDNN keep few of the programs that it generates, one for every shape it meets.
+
+    By default PyTorch and oneDNN each keep 1,024 of a kind, a quarter of a megabyte apiece. Lengths of texts
+    and numbers of distinct images give most steps shapes of their own: a pre-training on a CPU grew by several
+    megabytes a step, and what stays between the blocks of tensors splits the heap besides. Making one anew
+    takes a millisecond. Works in this process where oneDNN has not been used yet, and in those it starts;
+    what the user has set in the environment is left as it is.
+    """
+    for name in _CAPACITIES:
+        os.environ.setdefault(name, str(PRIMITIVES))
 
 
 def keep_freed_memory() -> bool:
@@ -28,23 +43,3 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return bool(mallopt(_M_MMAP_THRESHOLD, LARGEST) and mallopt(_M_TRIM_THRESHOLD, _NEVER))
-
-
-def give_back_freed_memory() -> bool:
-    """Return all pages that nothing uses to the system, holes between blocks included.
-
-    Returns:
-        Whether it is done; other C libraries have no such call.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    ctypes.CDLL(None).malloc_trim(0)
-    return True
-
-
-def resident_bytes() -> int | None:
-    """Return this process's resident memory, or ``None`` where the system does not tell."""
-    try:
-        return int(_STATM.read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return None

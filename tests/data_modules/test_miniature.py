@@ -2,6 +2,7 @@ import csv
 import hashlib
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from PIL import Image
 
 from contextblip.errors import DatasetError
 from data_modules.miniature import MiniatureSize, draw_miniature, main
+from data_modules.miniature import world as miniature_world
 from data_modules.miniature.imagecode import CODES
 from data_modules.miniature.lessons import CAPTIONS, SPECIAL_SHAPES
 from data_modules.miniature.pairs import PAIRS_PER_TYPE, TYPES
@@ -81,6 +83,22 @@ def test_drawn_world_is_used_again_and_never_overwritten(world: Path, tmp_path: 
     (tmp_path / "notes.txt").touch()
     with pytest.raises(DatasetError, match=r"no miniature\.json"):
         draw_miniature(tmp_path, size=SMALL)
+
+
+def test_two_runs_that_start_at_once_draw_one_world(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "world"
+    draw = miniature_world._draw_by
+
+    def overtaken(root: Path, seed: int, size: MiniatureSize, workers: int) -> None:
+        draw(root, seed, size, workers)
+        shutil.copytree(world, tmp_path / "world")  # another run comes first
+
+    monkeypatch.setattr(miniature_world, "_draw_by", overtaken)
+    assert draw_miniature(root, seed=3, size=SMALL) == root
+    assert digest(root) == digest(world)
+    assert [path.name for path in tmp_path.iterdir()] == ["world"]
 
 
 def test_failed_drawing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,15 +142,15 @@ def test_weights_are_those_of_a_linear_layer() -> None:
         (lambda patch: patch.setattr(torch.cpu, "get_capabilities", dict), False),
     ],
 )
-def test_processors(
-    change: Callable[[Any], None], answer: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_processors(change: Callable[[Any], None], answer: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
     for name, gains in (("AMD EPYC", answer), ("Intel Xeon", False)):
         processor = {"cpu_name": name}
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda processor=processor: processor, raising=False)
+        monkeypatch.setattr(
+            torch.cpu, "get_capabilities", lambda processor=processor: processor, raising=False
+        )
         onednn_is_faster.cache_clear()
         change(monkeypatch)
         assert onednn_is_faster() is gains

@@ -19,7 +19,6 @@ from contextblip.cli.computing import add_computing_keys, computing_callbacks
 from contextblip.cli.config_file import RunConfigCallback
 from contextblip.cli.errors import ParsingError, hidden_mistake, one_line
 from contextblip.cli.hardware import Trainer, resolve_accumulation, resolve_precision
-from contextblip.cli.heap_guard import HeapGuard
 from contextblip.cli.model_checkpoint import ModelCheckpoint
 from contextblip.cli.noise import quiet
 from contextblip.cli.parser import CommandParser, DiscardLog, limited_imports, named_roots
@@ -37,7 +36,7 @@ from contextblip.cli.test_after import (
     prepare_test_after,
 )
 from contextblip.errors import ConfigurationError, UserError
-from contextblip.heap import keep_freed_memory
+from contextblip.heap import keep_few_primitives, keep_freed_memory
 
 # (key, value) of the trainer -> the callback that has nothing to do then
 IDLE_CALLBACKS = {
@@ -60,6 +59,7 @@ def run(arguments: Arguments) -> None:
     extra = sorted(named_roots(sources)) if "--allow-code" in arguments.flags else []
     folder = RunFolder()
     keep_freed_memory()
+    keep_few_primitives()
     with quiet(evaluating=arguments.subcommand != "fit"), limited_imports(extra):
         try:
             ContextBLIPCLI(arguments, sources, default_config, folder)
@@ -247,7 +247,6 @@ class ContextBLIPCLI(LightningCLI):
         """Leave our checkpoints out where the user wants none, and add what fit needs."""
         if config["enable_checkpointing"] is False:  # Lightning refuses them then
             callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
-        callbacks = [*callbacks, HeapGuard()]
         if self.subcommand == "fit":
             callbacks = [*callbacks, *fit_callbacks(self.run_config, self.folder.path)]
         if self.run_config["test_after"] is not None:

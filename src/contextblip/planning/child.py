@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.cli import instantiate_class
 
 from contextblip.errors import UserError
-from contextblip.heap import keep_freed_memory
+from contextblip.heap import keep_few_primitives, keep_freed_memory
 from contextblip.planning.measuring import Measurement, Workload, measure
 from contextblip.planning.memory import memory_meter
 from contextblip.planning.predicting import can_be_tried
@@ -102,6 +102,7 @@ def _serve(workload: Workload, size: int, sender: Connection) -> None:
     """Send the memory that there is, then the measurement or nothing; in place of either what went wrong."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
     keep_freed_memory()  # as runs do
+    keep_few_primitives()
     logging.disable(logging.WARNING)  # what fit says of its parts and devices is no news here
     with redirect_stdout(StringIO()):
         _answer(workload, size, sender)
