@@ -19,7 +19,7 @@ def keep_few_primitives() -> None:
     """Let oneDNN keep few of the programs that it generates, one for every shape it meets.
 
     By default PyTorch and oneDNN each keep 1,024 of a kind, a quarter of a megabyte apiece. Lengths of texts
-    and numbers of distinct images give most steps shapes of their own: a pre-training on a CPU grew by several
+    and numbers of distinct images give most steps shapes of their own: pre-training on a CPU grew by several
     megabytes a step, and what stays between the blocks of tensors splits the heap besides. Making one anew
     takes a millisecond. Works in this process where oneDNN has not been used yet, and in those it starts;
     what the user has set in the environment is left as it is.
