@@ -30,9 +30,9 @@ def steps(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def encoder(results: Mapping[str, Any]) -> str:
     """Lay out the image encoder's share of the peak, from `benchmarks.encoder_peak`."""
-    cells = [["precision", "images/s", "GFLOP/s", "peak, GFLOP/s", "share", "goal"]]
+    cells = [["precision", "images/s", "GFLOP/s", "torch.mm, GFLOP/s", "peak, GFLOP/s", "share", "goal"]]
     for row in results["encoder"]:
-        rates = [f"{row[key]:,.1f}" for key in ("images_per_s", "gflops", "peak_gflops")]
+        rates = [f"{row[key]:,.1f}" for key in ("images_per_s", "gflops", "mm_gflops", "peak_gflops")]
         cells.append([row["precision"], *rates, f"{row['share']:.0%}", f"{row['goal']:.0%}"])
     return layout(cells, left=1)
 

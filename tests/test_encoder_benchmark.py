@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from benchmarks import encoder_peak
 from contextblip.models import PRESETS, BackboneConfig
 from tests.conftest import TINY_BACKBONE
 
-KEYS = ("precision", "images_per_s", "gflops", "peak_gflops", "share", "goal")
+KEYS = ("precision", "images_per_s", "gflops", "mm_gflops", "peak_gflops", "share", "goal")
 
 
 @pytest.fixture(autouse=True)
@@ -46,12 +47,21 @@ def test_operations_rows_and_file(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_a_machine_that_gets_slower_changes_no_share(monkeypatch: pytest.MonkeyPatch) -> None:
     rounds = ((1.0, 500.0), (60.0, 100.0), (6.0, 10.0), (30.0, 50.0))
+    # the encoder, then either library's product of either size
     rates = iter([rate for own, peak in rounds for rate in (own, 0.8 * peak, peak, 0.9 * peak, 0.1)] * 2)
     monkeypatch.setattr(encoder_peak, "_gflops", lambda *_: next(rates))
     rows = encoder_peak.run(rounds=3, size="miniature", threads=1)["encoder"]
     for row in rows:  # the first round warms up
         assert row["share"] == pytest.approx(0.6)
-        assert (row["gflops"], row["peak_gflops"]) == (30.0, 50.0)
+        assert (row["gflops"], row["mm_gflops"], row["peak_gflops"]) == (30.0, 45.0, 50.0)
+
+
+def test_a_product_is_repeated_until_it_has_done_as_much_as_the_encoder() -> None:
+    calls: list[None] = []
+    encoder_peak._gflops(lambda: calls.append(None), flops=10, at_least=99)
+    assert len(calls) == 10
+    encoder_peak._gflops(lambda: calls.append(None), flops=200, at_least=99)
+    assert len(calls) == 11
 
 
 def test_each_precision_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +74,8 @@ def test_each_precision_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoder_peak, "_products", products)
     encoder_peak.run(rounds=1, size="miniature", threads=1)
     sides = encoder_peak.SIDES["miniature"]
-    assert used == [(name, side) for name in ("torch.float32", "torch.bfloat16") for side in [*sides] * 2]
+    turns = [turn for turn, _ in groupby(used)]  # each is repeated for as long as the encoder runs
+    assert turns == [(name, side) for name in ("torch.float32", "torch.bfloat16") for side in [*sides] * 2]
 
 
 def test_missed_goals_are_named_and_other_sizes_refused(capsys: pytest.CaptureFixture[str]) -> None:
