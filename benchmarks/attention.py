@@ -1,4 +1,4 @@
-"""Forward and backward pass of `attend` beside PyTorch's fused attention kernel, on one thread of a CPU.
+"""`attend` beside PyTorch's fused attention kernel, on one thread of a CPU, with and without a backward pass.
 
     python -m benchmarks.attention [--rounds N]
 
@@ -22,7 +22,7 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.data import save
-from benchmarks.machine import bf16_instructions
+from benchmarks.machine import bf16_instructions, use_threads
 from contextblip.models.attention import attend, split_heads
 
 RESULTS = Path(__file__).with_name("attention.json")
@@ -59,16 +59,17 @@ SHAPES = {
 }
 
 
-def make_step(way: Attend, shape: Shape, precision: torch.dtype) -> Step:
-    """Prepare a forward and backward pass, from and to states laid out as the model's layers have them.
+def make_step(way: Attend, shape: Shape, precision: torch.dtype, *, backward: bool = True) -> Step:
+    """Prepare a pass, from and to states laid out as the model's layers have them.
 
     Args:
         way: Computes attention of queries, keys and values.
         shape: Their sizes.
         precision: Their data type.
+        backward: Whether a backward pass belongs to it.
 
     Returns:
-        What runs one pass; it returns the attended states and the three gradients.
+        What runs one pass; it returns the attended states and the three gradients, if any.
     """
     generator = torch.Generator().manual_seed(0)
     lengths = (shape.queries, shape.keys, shape.keys, shape.queries)
@@ -76,12 +77,14 @@ def make_step(way: Attend, shape: Shape, precision: torch.dtype) -> Step:
         torch.randn(shape.sequences, length, shape.heads * shape.width, generator=generator).to(precision)
         for length in lengths
     )
-    states = [state.requires_grad_() for state in states]
+    states = [state.requires_grad_(backward) for state in states]
 
     def step() -> tuple[Tensor, ...]:
         query, key, value = (split_heads(state, shape.heads) for state in states)
-        attended = way(query, key, value).transpose(1, 2).flatten(2)
-        return (attended.detach(), *torch.autograd.grad(attended, states, upstream))
+        with torch.set_grad_enabled(backward):
+            attended = way(query, key, value).transpose(1, 2).flatten(2)
+        gradients = torch.autograd.grad(attended, states, upstream) if backward else ()
+        return (attended.detach(), *gradients)
 
     return step
 
@@ -121,23 +124,20 @@ def run(rounds: int) -> dict[str, Any]:
 
     Returns:
         The ``command``, the ``machine``, and ``attention``: one row a shape and precision with ``case``,
-        ``shape``, ``precision``, ``fused_ms``, ``ours_ms``, ``ratio``.
+        ``shape``, ``precision``, ``backward``, ``fused_ms``, ``ours_ms``, ``ratio``.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with use_threads(1):
         rows = [
-            {"case": case, "shape": list(shape), "precision": name}
+            {"case": case, "shape": list(shape), "precision": name, "backward": backward}
             | compare(
-                make_step(F.scaled_dot_product_attention, shape, precision),
-                make_step(attend, shape, precision),
+                make_step(F.scaled_dot_product_attention, shape, precision, backward=backward),
+                make_step(attend, shape, precision, backward=backward),
                 rounds,
             )
             for name, precision in PRECISIONS.items()
+            for backward in (False, True)
             for case, shape in SHAPES.items()
         ]
-    finally:
-        torch.set_num_threads(threads)
     return {
         "command": f"python -m benchmarks.attention --rounds {rounds}",
         "machine": {
@@ -152,13 +152,14 @@ def run(rounds: int) -> dict[str, Any]:
 def table_of(rows: Sequence[Row]) -> Table:
     """Lay the rows out."""
     table = Table(
-        *("", "N×heads×L×S×width", "", "fused, ms", "ours, ms", "ratio"),
-        title="attention forward and backward, one thread, medians",
+        *("", "N×heads×L×S×width", "", "backward", "fused, ms", "ours, ms", "ratio"),
+        title="attention, one thread, medians",
     )
     for row in rows:
         sizes = "×".join(str(size) for size in row["shape"])
         times = (f"{row[name]:,.1f}" for name in ("fused_ms", "ours_ms"))
-        table.add_row(row["case"], sizes, row["precision"], *times, f"{row['ratio']:.2f}")
+        backward = "yes" if row["backward"] else "no"
+        table.add_row(row["case"], sizes, row["precision"], backward, *times, f"{row['ratio']:.2f}")
     return table
 
 

@@ -15,11 +15,13 @@ TINY = attention.Shape(sequences=2, heads=2, queries=3, keys=5, width=4)
 Pass = Callable[[], tuple[torch.Tensor, ...]]
 
 
+@pytest.mark.parametrize("backward", [False, True])
 @pytest.mark.parametrize(("precision", "tolerance"), [(torch.float32, 0.0), (torch.bfloat16, 0.05)])
-def test_both_ways_do_the_same_work(precision: torch.dtype, tolerance: float) -> None:
-    fused = attention.make_step(F.scaled_dot_product_attention, TINY, precision)()
-    ours = attention.make_step(attend, TINY, precision)()
-    assert [tuple(tensor.shape) for tensor in ours] == [(2, 3, 8), (2, 3, 8), (2, 5, 8), (2, 5, 8)]
+def test_both_ways_do_the_same_work(precision: torch.dtype, tolerance: float, backward: bool) -> None:
+    fused = attention.make_step(F.scaled_dot_product_attention, TINY, precision, backward=backward)()
+    ours = attention.make_step(attend, TINY, precision, backward=backward)()
+    gradients = [(2, 3, 8), (2, 5, 8), (2, 5, 8)] if backward else []
+    assert [tuple(tensor.shape) for tensor in ours] == [(2, 3, 8), *gradients]
     for found, expected in zip(ours, fused, strict=True):
         assert found.dtype == precision
         assert expected.any()
@@ -70,11 +72,12 @@ def test_what_is_printed_is_written(
     printed = capsys.readouterr().out
     written = json.loads((tmp_path / "new" / "a.json").read_text())
     assert written["command"] == "python -m benchmarks.attention --rounds 2"
-    assert [row["precision"] for row in written["attention"]] == list(attention.PRECISIONS)
+    rows = [(row["precision"], row["backward"]) for row in written["attention"]]
+    assert rows == [(name, backward) for name in attention.PRECISIONS for backward in (False, True)]
     for row in written["attention"]:
         assert row["shape"] == list(TINY)
         assert f"{row['ratio']:.2f}" in printed
-    assert printed.count("2×2×3×5×4") == 2
+    assert printed.count("2×2×3×5×4") == 4
 
 
 def test_one_thread_while_measuring_and_the_former_number_afterwards(
@@ -95,13 +98,18 @@ def test_one_thread_while_measuring_and_the_former_number_afterwards(
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
-    assert used == [1, 1]
+    assert used == [1] * 4
 
 
 def test_the_committed_figures_are_of_all_shapes_and_bear_the_choice_out() -> None:
     rows = json.loads(attention.RESULTS.read_text())["attention"]
-    measured = [(row["case"], tuple(row["shape"]), row["precision"]) for row in rows]
+    measured = [(row["case"], tuple(row["shape"]), row["precision"], row["backward"]) for row in rows]
     assert measured == [
-        (case, shape, name) for name in attention.PRECISIONS for case, shape in attention.SHAPES.items()
+        (case, shape, name, backward)
+        for name in attention.PRECISIONS
+        for backward in (False, True)
+        for case, shape in attention.SHAPES.items()
     ]
-    assert all(row["ratio"] > 1 for row in rows if row["precision"] == "bf16")
+    assert all(row["ratio"] > 1 for row in rows if row["precision"] == "bf16" and row["backward"])
+    images = [row for row in rows if row["precision"] == "bf16" and row["case"].endswith("ViT")]
+    assert all(row["ratio"] > 1 for row in images)
