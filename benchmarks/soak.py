@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
@@ -119,25 +120,29 @@ def judge(samples: Sequence[Sample]) -> dict[str, Any]:
         samples: From `watch`.
 
     Returns:
-        ``mb_per_minute`` with its 95% interval, first and last ``mb``, the most open files in either half of
-        the time, and whether both are ``flat``: files where the second half has no more than the first.
+        ``mb_per_minute`` with its 95% interval, first and last ``mb``, the median and the most of open files
+        in either half of the time, and whether both are ``flat``: files where the second half's median is not
+        above the first's, since a look may meet a checkpoint that is being written.
     """
     # without the last, which may meet processes that are ending
     kept = [sample for sample in samples[:-1] if sample.minutes >= WARM_UP * samples[-1].minutes]
     minutes = [sample.minutes for sample in kept]
     memory = linregress(minutes, [sample.mb for sample in kept])
-    half = len(kept) // 2
-    most, later = (max(sample.files for sample in part) for part in (kept[:half], kept[half:]))
+    files = [sample.files for sample in kept]
+    halves = (files[: len(files) // 2], files[len(files) // 2 :])
+    usual, later = map(median, halves)
     return {
         "samples": len(kept),
         "mb_per_minute": memory.slope,
         "mb_per_minute_ci95": 1.96 * memory.stderr,
         "mb_first": kept[0].mb,
         "mb_last": kept[-1].mb,
-        "files_first_half_most": most,
-        "files_second_half_most": later,
+        "files_first_half": usual,
+        "files_second_half": later,
+        "files_first_half_most": max(halves[0]),
+        "files_second_half_most": max(halves[1]),
         "processes_most": max(sample.processes for sample in kept),
-        "flat": bool(memory.slope < MOST_MB_A_MINUTE and later <= most),
+        "flat": bool(memory.slope < MOST_MB_A_MINUTE and later <= usual),
     }
 
 
@@ -168,8 +173,9 @@ def report(results: Mapping[str, Any]) -> str:
     return (
         f"{results['minutes']:g} minutes: memory {results['mb_per_minute']:+.2f} "
         f"± {results['mb_per_minute_ci95']:.2f} MB a minute ({results['mb_first']:,.0f} to "
-        f"{results['mb_last']:,.0f} MB), open files at most {results['files_first_half_most']} in the first "
-        f"half, {results['files_second_half_most']} in the second: {'' if results['flat'] else 'NOT '}flat"
+        f"{results['mb_last']:,.0f} MB), open files {results['files_first_half']:g} (at most "
+        f"{results['files_first_half_most']}) in the first half, {results['files_second_half']:g} (at most "
+        f"{results['files_second_half_most']}) in the second: {'' if results['flat'] else 'NOT '}flat"
     )
 
 

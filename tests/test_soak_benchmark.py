@@ -32,6 +32,14 @@ def test_growth_is_told_from_ups_and_downs(mb: float, files: float, flat: bool) 
     assert verdict["flat"] is flat
 
 
+def test_a_look_at_a_checkpoint_being_written_is_no_growth() -> None:
+    seen = samples(0.0)
+    seen[80] = seen[80]._replace(files=42)
+    verdict = soak.judge(seen)
+    assert verdict["flat"]
+    assert (verdict["files_first_half_most"], verdict["files_second_half_most"]) == (40, 42)
+
+
 def test_the_warm_up_does_not_count() -> None:
     warm = [soak.Sample(minute, 100.0 * minute, 1, 1) for minute in range(10)]
     verdict = soak.judge([*warm, *(sample for sample in samples(0.0) if sample.minutes >= 10)])
