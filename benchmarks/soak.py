@@ -130,7 +130,7 @@ def judge(samples: Sequence[Sample]) -> dict[str, Any]:
     memory = linregress(minutes, [sample.mb for sample in kept])
     files = [sample.files for sample in kept]
     halves = (files[: len(files) // 2], files[len(files) // 2 :])
-    usual, later = map(median, halves)
+    usual, later = (median(half) for half in halves)
     return {
         "samples": len(kept),
         "mb_per_minute": memory.slope,
