@@ -65,6 +65,7 @@ def measure(side: Side) -> float:
     _CLEAR.write_text("5", encoding="ascii")  # starts the counter anew
     for _ in range(RUNS):
         side()
+        gc.collect()  # a finished Trainer refers to itself
     found = re.search(r"VmHWM:\s+(\d+) kB", _STATUS.read_text(encoding="utf-8"))
     if found is None:
         raise ConfigurationError(f"{_STATUS} has no VmHWM")
