@@ -219,7 +219,9 @@ def stage_two(folder: Path, precision: Precision) -> Side:
                 enable_progress_bar=False,
                 enable_model_summary=False,
             ).fit(task, datamodule=sets)
-        task.trainer = sets.trainer = None  # a process trains once: this optimiser would stand beside the next
+        task.trainer = sets.trainer = (
+            None  # a process trains once: this optimiser would stand beside the next
+        )
         return Outputs(losses=torch.stack(losses.losses))
 
     return Side(run, lambda: restore(task, start))

@@ -74,6 +74,23 @@ def test_such_a_configuration_or_sweep_is_one_line(text: str, said: str, refuse:
 
 
 @pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        (r'experiment: "\ud83d"', "experiment: "),
+        (r'data: {init_args: {datasets: [coco, "\ud83d"]}}', "data.init_args.datasets: "),
+        (r'"\ud83d": 3', ""),
+        (r'trainer: {logger: [{"\ud83d": 3}]}', "trainer.logger: "),
+    ],
+)
+def test_half_of_a_character_is_named_where_it_stands(
+    text: str, where: str, refuse: Callable[..., str]
+) -> None:
+    Path("broken.yaml").write_text(text)
+    line = refuse("fit", "--config=experiments/pretrain.yaml", "--config=broken.yaml")
+    assert line == rf"error: broken.yaml: {where}'\ud83d' holds half of a character, which no file can hold"
+
+
+@pytest.mark.parametrize(
     ("word", "said"),
     [
         ("--trainer.devices=0", "trainer.devices 0: "),

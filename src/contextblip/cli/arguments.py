@@ -142,6 +142,7 @@ def read_sources(arguments: Arguments, default_config: str) -> list[Source]:
     sources.append(Source(COMMAND_LINE, list(_command_line_entries(arguments.options))))
     for source in sources:
         for key, value in source.entries:
+            _check_texts(key, source.name)
             _check_texts(value, f"{source.name}: {key}")
     return sources
 
@@ -149,13 +150,15 @@ def read_sources(arguments: Arguments, default_config: str) -> list[Source]:
 def _check_texts(value: object, where: str) -> None:
     """Refuse texts that the parser could not survive: it reads them as YAML once more."""
     if isinstance(value, str):
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise ConfigurationError(f"{where}: {value!r} holds half of a character, which no file can hold")
         with suppress(yaml.YAMLError):  # most texts are none
             try:
                 check_yaml(value)
             except BoundsError as error:
                 raise ConfigurationError(f"{where}: no valid YAML: {error.problem}") from error
     elif isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
+        for part in (*value, *value.values()) if isinstance(value, dict) else value:
             _check_texts(part, where)
 
 
