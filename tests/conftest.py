@@ -1,5 +1,6 @@
 """A tiny miniature world and backbone, the real sample files, and a folder that looks like the checkout."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -48,6 +49,16 @@ SMALL_BACKBONE = BackboneConfig(
     enc_token_id=19,
 )
 """Of tests that need no adapter of the paper's layers: each takes milliseconds."""
+
+
+LEVELS = {name: logging.getLogger(name).level for name in ("contextblip", "lightning.pytorch")}
+
+
+@pytest.fixture(autouse=True)
+def _loggers_speak() -> None:
+    """A test hears its warnings whatever it runs behind: benchmarks silence their process."""
+    for name, level in LEVELS.items():
+        logging.getLogger(name).setLevel(level)
 
 
 @pytest.fixture
