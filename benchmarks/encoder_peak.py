@@ -2,11 +2,11 @@
 
     python -m benchmarks.encoder_peak [--rounds N] [--threads N]
 
-The peak is the fastest of a few products of large square matrices in the same precision, by either of the
+The peak is that of the fastest of some products of large square matrices in the same precision, by one of the
 libraries that the model's layers use, measured in turn with the encoder, so that the share also holds on a
-machine whose speed changes. Each product is repeated until it has done as many operations as the encoder: one
-product alone takes a hundredth of the encoder's time, and the fastest of several such glances would be the
-machine's best moment, which nothing that takes longer can have.
+machine whose speed changes. Each product is repeated until it has done as many operations as the encoder, and
+the fastest is the one with the highest median: the highest of several glances would be the machine's best
+moment, which the encoder has no more often than any one of them.
 """
 
 import sys
@@ -79,21 +79,22 @@ def run(rounds: int = 5, size: str = "base", threads: int = THREADS) -> dict[str
 def _row(precision: Precision, encode: Callable[[], None], flops: int, rounds: int, size: str) -> Row:
     """Take turns with the products; the share is that of each round, since speed may change between them."""
     products = [product for side in SIDES[size] for product in _products(side, TYPES[precision])]
-    rates, own, peaks = [], [], []
+    rates, reached = [], []
     for number in range(rounds + 1):
         rate = _gflops(encode, flops)
-        reached = [_gflops(multiply, operations, flops) for multiply, operations in products]
+        row = [_gflops(multiply, operations, flops) for multiply, operations in products]
         if number:  # the first round warms up
             rates.append(rate)
-            own.append(max(reached[::2]))
-            peaks.append(max(reached))
+            reached.append(row)
+    medians = [median(column) for column in zip(*reached, strict=True)]
+    best = medians.index(max(medians))
     return {
         "precision": precision,
         "images_per_s": median(rates) * 1e9 / flops * CANDIDATES,
         "gflops": median(rates),
-        "mm_gflops": median(own),
-        "peak_gflops": median(peaks),
-        "share": median(rate / peak for rate, peak in zip(rates, peaks, strict=True)),
+        "mm_gflops": max(medians[::2]),
+        "peak_gflops": medians[best],
+        "share": median(rate / row[best] for rate, row in zip(rates, reached, strict=True)),
         "goal": GOALS[precision] if size == "base" else None,
     }
 
