@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
-from contextblip.models.linear import onednn_is_faster
+from contextblip.models.linear import onednn_is_there
 
-if onednn_is_faster():  # else the operation may not be there, and is not used
+if onednn_is_there():
 
     @register_flop_formula(torch.ops.mkldnn._linear_pointwise)
     def _linear_flops(states: torch.Size, weight: torch.Size, *_: object, **__: object) -> int:

@@ -9,13 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from contextblip.models import linear as module
-from contextblip.models.linear import Linear, linear, onednn_is_faster
+from contextblip.models.linear import Linear, linear, onednn_has_bf16, onednn_is_faster, onednn_is_there
 
 SHAPES = [(7,), (1, 7), (5, 7), (3, 5, 7), (2, 3, 5, 7)]
-there = pytest.mark.skipif(
-    not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")),  # type: ignore[no-untyped-call]
-    reason="this PyTorch has no oneDNN",
-)
+there = pytest.mark.skipif(not onednn_is_there(), reason="this PyTorch has no oneDNN")
+bf16_there = pytest.mark.skipif(not onednn_has_bf16(), reason="oneDNN has no bf16 on this processor")
 
 
 @pytest.fixture
@@ -30,6 +28,7 @@ def onednn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
     monkeypatch.setattr(module, "_product", watched)
     monkeypatch.setattr(module, "onednn_is_faster", lambda: True)
+    monkeypatch.setattr(module, "onednn_has_bf16", lambda: True)
     return used
 
 
@@ -106,15 +105,67 @@ def test_what_is_frozen_keeps_nothing_and_gets_nothing(frozen: str, onednn: list
     assert len(onednn) == 2  # the product and one gradient
 
 
+@bf16_there
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_mixed_precision_rounds_operands_and_results_alone(
+    shape: tuple[int, ...], biased: bool, onednn: list[tuple[int, ...]]
+) -> None:
+    leaves = [leaf.requires_grad_() for leaf in drawn(shape)[:3]]
+    grad = drawn(shape)[3].bfloat16()
+    rounded = [leaf.detach().bfloat16() for leaf in leaves[:2]] + [leaves[2].detach()]
+    exact = [leaf.double().requires_grad_() for leaf in rounded]
+    used = leaves if biased else leaves[:2]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = linear(*used)
+    expected = F.linear(*exact[: len(used)])
+    assert found.dtype == torch.bfloat16
+    half_a_step = 2**-8  # of what is rounded once
+    torch.testing.assert_close(found.double(), expected, atol=1e-6, rtol=half_a_step)
+    found.backward(grad)  # type: ignore[no-untyped-call]
+    expected.backward(grad.double())  # type: ignore[no-untyped-call]
+    for leaf, reference in zip(used, exact, strict=False):
+        assert leaf.grad is not None
+        assert reference.grad is not None
+        assert leaf.grad.dtype == torch.float32
+        torch.testing.assert_close(leaf.grad.double(), reference.grad, atol=1e-6, rtol=half_a_step)
+    assert len(onednn) == 1  # gradients are PyTorch's products
+
+
+@bf16_there
+def test_a_row_does_not_depend_on_the_rows_beside_it_in_bf16(onednn: list[tuple[int, ...]]) -> None:
+    layer = Linear(64, 48)
+    states = torch.randn(40, 64)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        whole = layer(states)
+        assert torch.equal(layer(states[:17]), whole[:17])
+        assert torch.equal(layer(states.view(8, 5, 64)).view(40, 48), whole)
+    assert len(onednn) == 3
+
+
+@bf16_there
+def test_weights_in_bf16_need_no_autocast(onednn: list[tuple[int, ...]]) -> None:
+    states, weight, bias, grad = drawn((5, 7), torch.bfloat16)
+    leaves = [leaf.requires_grad_() for leaf in (states, weight, bias)]
+    linear(*leaves).backward(grad)  # type: ignore[no-untyped-call]
+    assert [leaf.grad.dtype for leaf in leaves if leaf.grad is not None] == [torch.bfloat16] * 3
+    assert len(onednn) == 1
+    with pytest.raises(RuntimeError, match="same dtype"):  # as in `F.linear`: what is unequal is no choice
+        linear(states, weight.detach().float(), bias.detach().float())
+    assert len(onednn) == 1
+
+
 def test_what_else_there_is_goes_to_pytorch(onednn: list[tuple[int, ...]]) -> None:
     layer = Linear(7, 11)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert layer(torch.randn(5, 7)).dtype == torch.bfloat16
+    with torch.autocast("cpu", dtype=torch.float16):
+        assert layer(torch.randn(5, 7)).dtype == torch.float16
     assert layer.double()(torch.randn(5, 7, dtype=torch.float64)).dtype == torch.float64
     assert layer.float()(torch.randn(0, 7)).shape == (0, 11)
     assert layer.to("meta")(torch.randn(5, 7, device="meta")).shape == (5, 11)
     plain = Linear(7, 11)
     plain.plain = True
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert plain(torch.randn(5, 7)).dtype == torch.bfloat16
     assert plain(torch.randn(5, 7)).shape == (5, 11)
     assert onednn == []
 

@@ -1,4 +1,4 @@
-"""Linear layers whose fp32 products oneDNN computes where it is the faster library of PyTorch's two."""
+"""Linear layers that oneDNN computes on CPUs: in bf16, and in fp32 where it is faster than MKL."""
 
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ class Linear(nn.Linear):
 def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Compute ``states @ weight.T + bias``, as `torch.nn.functional.linear` does.
 
-    PyTorch computes fp32 products by MKL, which takes AVX2 paths on AMD's processors even where they have
-    AVX-512; oneDNN, which PyTorch brings along for bf16 and convolutions, takes the wide ones there and is
-    about twice as fast in the same precision.
+    On a CPU by oneDNN, which PyTorch brings along, where that gains something. PyTorch computes fp32 products
+    by MKL, which takes AVX2 paths on AMD's processors even where they have AVX-512; oneDNN takes the wide
+    ones and is about twice as fast in the same precision. bf16 products are oneDNN's in any case, but
+    PyTorch's own layer first fills the result with the bias; asked for the whole layer, oneDNN adds it to the
+    unrounded sums.
 
     Args:
         states: ``(..., in)``.
@@ -41,28 +43,46 @@ def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
         bias: ``(out,)``.
 
     Returns:
-        ``(..., out)``.
+        ``(..., out)``, under autocast in its precision.
     """
-    if not _suits(states, weight):
+    dtype = _dtype_of(states, weight)
+    if dtype is None:
         return F.linear(states, weight, bias)
+    states, weight = states.to(dtype), weight.to(dtype)
     if torch.is_grad_enabled():
         result: Tensor = _Linear.apply(states, weight, bias)
         return result
     return _product(states, weight, bias)
 
 
-def _suits(states: Tensor, weight: Tensor) -> bool:
-    """Say whether oneDNN computes this: plain fp32 tensors of a processor that gains by it."""
-    return (
-        states.dtype == weight.dtype == torch.float32
+def _dtype_of(states: Tensor, weight: Tensor) -> torch.dtype | None:
+    """Return the precision in which oneDNN computes this, ``None`` where PyTorch chooses."""
+    mixed = torch.is_autocast_enabled("cpu")
+    dtype = torch.get_autocast_dtype("cpu") if mixed else states.dtype
+    gains = {torch.float32: onednn_is_faster, torch.bfloat16: onednn_has_bf16}
+    suits = (
+        not torch.compiler.is_compiling()  # a compiler has its own products
         and states.device.type == weight.device.type == "cpu"
         and states.numel() > 0
+        and {states.dtype, weight.dtype} <= ({dtype, torch.float32} if mixed else {dtype})
         and type(states) in (Tensor, nn.Parameter)
         and type(weight) in (Tensor, nn.Parameter)
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()  # a compiler has its own products
-        and onednn_is_faster()
+        and dtype in gains
+        and gains[dtype]()
     )
+    return dtype if suits else None
+
+
+def onednn_is_there() -> bool:
+    """Return whether this PyTorch can ask oneDNN for a whole linear layer."""
+    available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return bool(available and hasattr(torch.ops.mkldnn, "_linear_pointwise"))
+
+
+@cache
+def onednn_has_bf16() -> bool:
+    """Return whether oneDNN is there and multiplies bf16 on this processor."""
+    return onednn_is_there() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @cache
@@ -70,10 +90,9 @@ def onednn_is_faster() -> bool:
     """Return whether MKL leaves this processor's vectors half empty, and oneDNN is there to fill them."""
     if platform.machine() not in ("x86_64", "AMD64") or not hasattr(torch.cpu, "get_capabilities"):
         return False  # an older PyTorch does not name the processor; its own choice stands
-    both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    both = torch.backends.mkl.is_available() and onednn_is_there()  # type: ignore[no-untyped-call]
     wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
-    there = both and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    return wide and there and str(torch.cpu.get_capabilities().get("cpu_name", "")).startswith("AMD ")
+    return both and wide and str(torch.cpu.get_capabilities().get("cpu_name", "")).startswith("AMD ")
 
 
 def _product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -83,7 +102,7 @@ def _product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class _Linear(torch.autograd.Function):
-    """The product with its two gradients, all by oneDNN; only what a gradient needs is kept."""
+    """The product with its two gradients; only what a gradient needs is kept."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ANN401
@@ -98,11 +117,18 @@ class _Linear(torch.autograd.Function):
         """Return the gradients of what is asked for."""
         states, weight = ctx.saved_tensors
         to_states = to_weight = to_bias = None
+        # PyTorch's own bf16 product is oneDNN's too, and the faster way to ask for transposed operands.
+        multiply = torch.mm if grad.dtype == torch.bfloat16 else _by_onednn
         rows = grad.reshape(-1, grad.shape[-1])
         if weight is not None:
-            to_states = _product(grad, weight.t())
+            to_states = multiply(rows, weight).view(*grad.shape[:-1], -1)
         if states is not None:
-            to_weight = _product(rows.t(), states.reshape(-1, states.shape[-1]).t())
+            to_weight = multiply(rows.t(), states.reshape(-1, states.shape[-1]))
         if ctx.needs_input_grad[2]:
-            to_bias = rows.sum(dim=0)
+            to_bias = rows.sum(dim=0, dtype=torch.float32)
         return to_states, to_weight, to_bias
+
+
+def _by_onednn(left: Tensor, right: Tensor) -> Tensor:
+    """Return ``left @ right`` by oneDNN."""
+    return _product(left, right.t())
