@@ -1,4 +1,4 @@
-"""Linear layers that oneDNN computes on CPUs: in bf16, and in fp32 where it is faster than MKL."""
+"""Linear layers that oneDNN computes whole on CPUs, where that is the faster way."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     by MKL, which takes AVX2 paths on AMD's processors even where they have AVX-512; oneDNN takes the wide
     ones and is about twice as fast in the same precision. bf16 products are oneDNN's in any case, but
     PyTorch's own layer first fills the result with the bias; asked for the whole layer, oneDNN adds it to the
-    unrounded sums.
+    unrounded sums. That gains in evaluation; steps that learn take as long either way and are left alone.
 
     Args:
         states: ``(..., in)``.
@@ -59,7 +59,6 @@ def _dtype_of(states: Tensor, weight: Tensor) -> torch.dtype | None:
     """Return the precision in which oneDNN computes this, ``None`` where PyTorch chooses."""
     mixed = torch.is_autocast_enabled("cpu")
     dtype = torch.get_autocast_dtype("cpu") if mixed else states.dtype
-    gains = {torch.float32: onednn_is_faster, torch.bfloat16: onednn_has_bf16}
     suits = (
         not torch.compiler.is_compiling()  # a compiler has its own products
         and states.device.type == weight.device.type == "cpu"
@@ -67,8 +66,10 @@ def _dtype_of(states: Tensor, weight: Tensor) -> torch.dtype | None:
         and {states.dtype, weight.dtype} <= ({dtype, torch.float32} if mixed else {dtype})
         and type(states) in (Tensor, nn.Parameter)
         and type(weight) in (Tensor, nn.Parameter)
-        and dtype in gains
-        and gains[dtype]()
+        and (
+            (dtype == torch.float32 and onednn_is_faster())
+            or (dtype == torch.bfloat16 and not torch.is_grad_enabled() and onednn_has_bf16())
+        )
     )
     return dtype if suits else None
 
@@ -102,7 +103,7 @@ def _product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class _Linear(torch.autograd.Function):
-    """The product with its two gradients; only what a gradient needs is kept."""
+    """The product with its two gradients, all by oneDNN; only what a gradient needs is kept."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ANN401
@@ -117,18 +118,11 @@ class _Linear(torch.autograd.Function):
         """Return the gradients of what is asked for."""
         states, weight = ctx.saved_tensors
         to_states = to_weight = to_bias = None
-        # PyTorch's own bf16 product is oneDNN's too, and the faster way to ask for transposed operands.
-        multiply = torch.mm if grad.dtype == torch.bfloat16 else _by_onednn
         rows = grad.reshape(-1, grad.shape[-1])
         if weight is not None:
-            to_states = multiply(rows, weight).view(*grad.shape[:-1], -1)
+            to_states = _product(grad, weight.t())
         if states is not None:
-            to_weight = multiply(rows.t(), states.reshape(-1, states.shape[-1]))
+            to_weight = _product(rows.t(), states.reshape(-1, states.shape[-1]).t())
         if ctx.needs_input_grad[2]:
-            to_bias = rows.sum(dim=0, dtype=torch.float32)
+            to_bias = rows.sum(dim=0)
         return to_states, to_weight, to_bias
-
-
-def _by_onednn(left: Tensor, right: Tensor) -> Tensor:
-    """Return ``left @ right`` by oneDNN."""
-    return _product(left, right.t())
