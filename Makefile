@@ -25,7 +25,7 @@ last = $(1)/checkpoints/last.ckpt
 best = $(1)/checkpoints/best.ckpt
 
 D := runs/demo
-demo: install ## draw the miniature world, run the paper's stages on it, print the accuracies (under 15 minutes)
+demo: install ## draw the miniature world, run the paper's stages on it, print the accuracies (12 to 16 minutes)
 	rm -rf $(D)
 	$(LIGHTNING) fit  $(call stage,pretrain,$(D)/pretrain,miniature)
 	$(LIGHTNING) test $(call stage,zero_shot,$(D)/zero_shot,miniature) --model.init_from $(call last,$(D)/pretrain)
