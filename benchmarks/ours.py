@@ -219,9 +219,8 @@ def stage_two(folder: Path, precision: Precision) -> Side:
                 enable_progress_bar=False,
                 enable_model_summary=False,
             ).fit(task, datamodule=sets)
-        task.trainer = sets.trainer = (
-            None  # a process trains once: this optimiser would stand beside the next
-        )
+        # A process trains once: this optimiser would stand beside the next one.
+        task.trainer = sets.trainer = None
         return Outputs(losses=torch.stack(losses.losses))
 
     return Side(run, lambda: restore(task, start))

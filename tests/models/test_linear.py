@@ -148,9 +148,8 @@ def test_weights_in_bf16_need_no_autocast(onednn: list[tuple[int, ...]]) -> None
     with torch.no_grad():
         assert linear(states, weight, bias).dtype == torch.bfloat16
         assert len(onednn) == 1
-        with pytest.raises(
-            RuntimeError, match="same dtype"
-        ):  # as in `F.linear`: what is unequal is no choice
+        # As in `F.linear`, unequal types are a mistake, not a choice.
+        with pytest.raises(RuntimeError, match="same dtype"):
             linear(states, weight.float(), bias.float())
     assert len(onednn) == 1
 

@@ -57,11 +57,12 @@ def linear(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
 def _dtype_of(states: Tensor, weight: Tensor) -> torch.dtype | None:
     """Return the precision in which oneDNN computes this, ``None`` where PyTorch chooses."""
+    if torch.compiler.is_compiling():
+        return None  # a compiler has its own products
     mixed = torch.is_autocast_enabled("cpu")
     dtype = torch.get_autocast_dtype("cpu") if mixed else states.dtype
     suits = (
-        not torch.compiler.is_compiling()  # a compiler has its own products
-        and states.device.type == weight.device.type == "cpu"
+        states.device.type == weight.device.type == "cpu"
         and states.numel() > 0
         and {states.dtype, weight.dtype} <= ({dtype, torch.float32} if mixed else {dtype})
         and type(states) in (Tensor, nn.Parameter)
